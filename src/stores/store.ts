@@ -1,0 +1,114 @@
+// The store contract: one write, `apply`, that is all or nothing per batch. Everything above (budgets,
+// approvals, process records) is pure logic over it, written once. A store needs nothing else to be right.
+
+import type { Json } from '../lib/canonical-json.ts'
+
+/** Most operations in one batch. */
+export const MAX_BATCH_OPERATIONS = 1_000
+/** Longest key, in UTF-8 bytes. */
+export const MAX_KEY_BYTES = 2_048
+/** Largest value, and largest batch, in bytes of its canonical JSON. */
+export const MAX_BATCH_BYTES = 1_048_576
+/** Most entries that one `list` or `read` returns. */
+export const MAX_ENTRIES = 10_000
+
+/** What a key holds: `{ key: 'free/usd/acme', value: 1500, version: 42 }`. */
+export interface Entry {
+  readonly key: string
+  readonly value: Json
+  /** From one rising counter of the store: the batch that wrote this key last. Never repeats, also after a delete. */
+  readonly version: number
+  /** Unix ms by the store's clock; from then on the key is absent. */
+  readonly expiresAtMs?: number
+}
+
+/** The key must have this version; `0` means absent. Checks see the state before the batch. */
+export interface Check {
+  readonly key: string
+  readonly version: number
+}
+
+/** Adds to an integer; an absent key counts as 0. Refused, with the whole batch, outside `min..max` or +-(2^53 - 1). */
+export interface Add {
+  readonly key: string
+  readonly by: number
+  readonly min?: number
+  readonly max?: number
+}
+
+/** Sets a key to a JSON value. */
+export interface Set {
+  readonly key: string
+  readonly value: Json
+  /** Unix ms by the store's clock. @default never */
+  readonly expiresAtMs?: number
+}
+
+/** One write: every part of it happens, or none. A key may be named once among `add`, `set` and `delete`. */
+export interface Batch {
+  readonly check?: readonly Check[]
+  readonly add?: readonly Add[]
+  readonly set?: readonly Set[]
+  readonly delete?: readonly string[]
+}
+
+/** What became of a batch. */
+export type BatchResult =
+  /** Applied: every key it wrote has this version. `values`: of its adds, in order. */
+  | { readonly outcome: 'ok'; readonly version: number; readonly values: readonly number[] }
+  /** An add would have left its bounds (`min`, `max`, `range`), or met something that is not an integer (`type`). Nothing was applied. */
+  | { readonly outcome: 'refused'; readonly which: string; readonly reason: 'min' | 'max' | 'range' | 'type'; readonly value: Json }
+  /** A checked key has another version. Nothing was applied. */
+  | { readonly outcome: 'conflict'; readonly which: string; readonly version: number }
+
+/** Where the store stands after a group, if it can say so: a later opener checks that this line is still there. */
+export interface StoreHead {
+  readonly segment: number
+  readonly bytes: number
+  readonly hash: string
+}
+
+/** What became of a group of batches. */
+export type GroupResult =
+  | { readonly outcome: 'applied'; readonly results: readonly BatchResult[]; readonly head?: StoreHead }
+  /** Another writer was first; nothing was written. Try again. */
+  | { readonly outcome: 'contended' }
+  /** The reply was lost: applied or not. Ask again under the same identity, and spend nothing meanwhile. */
+  | { readonly outcome: 'unknown'; readonly cause: unknown }
+
+/** What a store promises, so that the kernel can compare it with what a budget needs. */
+export interface Capabilities {
+  /** Who sees the same state: this process, the processes of one host, or of many. */
+  readonly shared: 'process' | 'host' | 'network'
+  /** What an acknowledged batch survives: nothing, the death of its process (`os`), or a power cut too (`disk`). */
+  readonly durable: 'none' | 'os' | 'disk'
+}
+
+/**
+ * A store. Implementations take the user's own client and import no driver.
+ *
+ * `apply` rejects with a `HoldfastError` when it is certain that nothing was applied and trying again
+ * would not help (damage, closed, full); every other trouble is one of the outcomes of {@link GroupResult}.
+ */
+export interface Store {
+  /** For people: `memory`, `file .holdfast/store`. */
+  readonly name: string
+  /** Identity of the data: two stores with the same id are the same state. */
+  readonly id: string
+  readonly capabilities: Capabilities
+  /** Data directory that belongs to this store, where the kernel puts its chain files by default. */
+  readonly dataDirectory?: string
+  /** Applies batches in order, in one step that a crash cannot split; each is applied or refused by itself. At least one batch. */
+  apply(batches: readonly Batch[]): Promise<GroupResult>
+  /** One snapshot, at least as new as every batch acknowledged before the call; `null` for absent or expired keys. */
+  read(keys: readonly string[]): Promise<readonly (Entry | null)[]>
+  /** Entries whose key begins with `prefix`, in order of key (UTF-16 code units), after the key `after`. */
+  list(prefix: string, options: { readonly after?: string; readonly limit: number }): Promise<readonly Entry[]>
+  /** The store's clock, Unix ms. */
+  now(): Promise<number>
+  /** Calls back, soon and at least once, after keys with this prefix changed: a wake-up, never a count. Returns the stop function. */
+  watch(prefix: string, wake: () => void): () => void
+  /** Finds out whether what this store once acknowledged is still in it. Stores that name no head have no such question. */
+  holds?(head: StoreHead): Promise<'yes' | 'no' | 'unknown'>
+  close(): Promise<void>
+}
