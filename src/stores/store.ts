@@ -37,7 +37,7 @@ export interface Add {
 }
 
 /** Sets a key to a JSON value. */
-export interface Set {
+export interface SetKey {
   readonly key: string
   readonly value: Json
   /** Unix ms by the store's clock. @default never */
@@ -48,7 +48,7 @@ export interface Set {
 export interface Batch {
   readonly check?: readonly Check[]
   readonly add?: readonly Add[]
-  readonly set?: readonly Set[]
+  readonly set?: readonly SetKey[]
   readonly delete?: readonly string[]
 }
 

@@ -1,0 +1,157 @@
+// One line of the journal. A line is JSON that a person can read with `tail -f`:
+//
+//   {"n":171,"p":"<hash of the line before>","w":"<writer>:7","t":1700000000000,"b":[{"o":[["a","free/usd/acme",-5,null,0]]}],"h":"<own hash>"}
+//
+// `n` is the length of the line in bytes, `p` names the line that it was decided upon, `h` is SHA-256 over
+// everything before `,"h":`. So a line that was cut short by a crash (shorter than it says) can be told
+// from one that was changed afterwards (anything else), and no line can be removed or swapped unseen.
+
+import type { Json } from '../lib/canonical-json.ts'
+import { sha256 } from '../lib/ids.ts'
+import type { Batch } from './store.ts'
+
+/** Format of the store directory and of its lines. */
+export const JOURNAL_FORMAT = 1
+
+type Operation =
+  | readonly ['c', string, number]
+  | readonly ['a', string, number, number | null, number | null]
+  | readonly ['s', string, Json, number | null]
+  | readonly ['d', string]
+
+/** The body of a line. `seal` is written by later versions, when a segment is full. */
+export interface JournalLine {
+  readonly previous: string
+  readonly writer: string
+  readonly timeMs: number
+  readonly batches: readonly Batch[]
+  readonly seal?: number
+}
+
+/** What a run of bytes between two newlines is. */
+export type Reading =
+  | { readonly kind: 'line'; readonly line: JournalLine; readonly hash: string }
+  /** A strict prefix of a line: a write that a crash cut short, or one that is still on its way. */
+  | { readonly kind: 'torn' }
+  | { readonly kind: 'damage'; readonly reason: string }
+
+const HASH_LENGTH = 43
+const TAIL_MARK = ',"h":"'
+const TAIL_BYTES = TAIL_MARK.length + HASH_LENGTH + 2
+
+/** Writes a line, without its newline, and its hash. */
+export function encodeLine({ previous, writer, timeMs, batches }: JournalLine): { readonly text: string; readonly hash: string } {
+  const body = `,"p":"${previous}","w":"${writer}","t":${timeMs},"b":[${batches.map(encodeBatch).join(',')}]`
+  const fixed = 5 + Buffer.byteLength(body) + TAIL_BYTES
+  let length = fixed + String(fixed).length
+  if (String(length).length > String(fixed).length) length += 1
+  const head = `{"n":${length}${body}`
+  const hash = sha256(head)
+  return { text: `${head}${TAIL_MARK}${hash}"}`, hash }
+}
+
+function encodeBatch({ check = [], add = [], set = [], delete: deleted = [] }: Batch): string {
+  const operations: Operation[] = [
+    ...check.map(({ key, version }) => ['c', key, version] as const),
+    ...add.map(({ key, by, max, min }) => ['a', key, by, max ?? null, min ?? null] as const),
+    ...set.map(({ key, value, expiresAtMs }) => ['s', key, value, expiresAtMs ?? null] as const),
+    ...deleted.map((key) => ['d', key] as const),
+  ]
+  return JSON.stringify({ o: operations })
+}
+
+/** Reads the bytes between two newlines, or after the last one. */
+export function readLine(bytes: Buffer): Reading {
+  const tailAt = bytes.length - TAIL_BYTES
+  const whole =
+    tailAt > 0 &&
+    bytes.toString('latin1', tailAt, tailAt + TAIL_MARK.length) === TAIL_MARK &&
+    bytes.toString('latin1', bytes.length - 2) === '"}'
+  if (!whole) return isPrefixOfLine(bytes) ? { kind: 'torn' } : { kind: 'damage', reason: 'it is neither a line nor the beginning of one' }
+  const hash = bytes.toString('latin1', tailAt + TAIL_MARK.length, bytes.length - 2)
+  if (sha256(bytes.subarray(0, tailAt)) !== hash) return { kind: 'damage', reason: 'its hash does not match its content' }
+  try {
+    return { kind: 'line', line: decode(JSON.parse(bytes.toString()) as RawLine), hash }
+  } catch (error) {
+    return { kind: 'damage', reason: `it cannot be read: ${error instanceof Error ? error.message : String(error)}` }
+  }
+}
+
+interface RawLine {
+  readonly p: string
+  readonly w: string
+  readonly t: number
+  readonly b?: readonly { readonly o: readonly Operation[] }[]
+  readonly seal?: number
+}
+
+function decode({ p, w, t, b = [], seal }: RawLine): JournalLine {
+  return { previous: p, writer: w, timeMs: t, batches: b.map(decodeBatch), ...(seal === undefined ? {} : { seal }) }
+}
+
+function decodeBatch({ o }: { readonly o: readonly Operation[] }): Batch {
+  const check: { key: string; version: number }[] = []
+  const add: { key: string; by: number; max?: number; min?: number }[] = []
+  const set: { key: string; value: Json; expiresAtMs?: number }[] = []
+  const deleted: string[] = []
+  for (const operation of o) {
+    switch (operation[0]) {
+      case 'c':
+        check.push({ key: operation[1], version: operation[2] })
+        break
+      case 'a': {
+        const [, key, by, max, min] = operation
+        add.push({ key, by, ...(max === null ? {} : { max }), ...(min === null ? {} : { min }) })
+        break
+      }
+      case 's': {
+        const [, key, value, expiresAtMs] = operation
+        set.push({ key, value, ...(expiresAtMs === null ? {} : { expiresAtMs }) })
+        break
+      }
+      case 'd':
+        deleted.push(operation[1])
+        break
+      default:
+        throw new TypeError(`unknown operation ${JSON.stringify(operation)}`)
+    }
+  }
+  return { check, add, set, delete: deleted }
+}
+
+const HEADER = /^\{"n":(\d{1,8}),"p":"/
+const HEADER_PREFIX = /^(\{("(n("(:(\d{0,8}|\d{1,8},("(p("(:"?)?)?)?)?)?)?)?)?)?)?$/
+
+function isPrefixOfLine(bytes: Buffer): boolean {
+  const start = bytes.toString('latin1', 0, Math.min(bytes.length, 24))
+  const header = HEADER.exec(start)
+  if (header === null) return bytes.length < 24 && HEADER_PREFIX.test(start)
+  return bytes.length < Number(header[1])
+}
+
+/**
+ * Finds out whether `hash` is an accepted line of a segment, by walking the chain from its start. Only the
+ * two hashes at known places of each line are looked at: everything else was judged when it was folded.
+ */
+export function walkChain(segment: Buffer, start: string, wanted: string): boolean {
+  let head = start
+  for (let at = 0; at < segment.length;) {
+    const end = segment.indexOf(10, at)
+    if (end < 0) return false
+    const header = HEADER.exec(segment.toString('latin1', at, Math.min(end, at + 24)))
+    if (header !== null && end - at === Number(header[1])) {
+      const previousAt = at + header[0].length
+      if (segment.toString('latin1', previousAt, previousAt + HASH_LENGTH) === head) {
+        head = segment.toString('latin1', end - 2 - HASH_LENGTH, end - 2)
+        if (head === wanted) return true
+      }
+    }
+    at = end + 1
+  }
+  return false
+}
+
+/** The last bytes of a line with this hash, newline included. */
+export function lineEnding(hash: string): string {
+  return `${TAIL_MARK}${hash}"}\n`
+}

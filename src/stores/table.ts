@@ -1,0 +1,131 @@
+// The state of a store as a table, and what a batch does to it. Pure: the same batches at the same times
+// give the same table, which is what lets many processes fold one journal and agree.
+
+import type { Json } from '../lib/canonical-json.ts'
+import type { Batch, BatchResult, Entry } from './store.ts'
+
+/** What a key holds; immutable, so that a copy of the map is a snapshot. */
+export interface Cell {
+  readonly value: Json
+  readonly version: number
+  readonly expiresAtMs?: number
+}
+
+/** The changes of one batch: a cell to put, or `null` to remove. */
+export type Changes = ReadonlyMap<string, Cell | null>
+
+/** What a batch would do: its result and, when that is `ok`, its changes. */
+export interface Evaluation {
+  readonly result: BatchResult
+  readonly changes: Changes
+}
+
+type Lookup = (key: string) => Cell | undefined
+
+const NOTHING: Changes = new Map()
+
+/**
+ * Decides a batch on a view of the table, without touching it.
+ *
+ * @param lookup - The cell of a key, expired ones included.
+ * @param nowMs - The time of the batch, Unix ms: it decides what has expired.
+ * @param version - The version that the batch gets when it is applied.
+ */
+export function evaluate(lookup: Lookup, batch: Batch, nowMs: number, version: number): Evaluation {
+  const live = (key: string): Cell | undefined => unexpired(lookup(key), nowMs)
+  for (const { key, version: expected } of batch.check ?? []) {
+    const actual = live(key)?.version ?? 0
+    if (actual !== expected) return { result: { outcome: 'conflict', which: key, version: actual }, changes: NOTHING }
+  }
+  const changes = new Map<string, Cell | null>()
+  const values: number[] = []
+  for (const { key, by, min, max } of batch.add ?? []) {
+    const cell = live(key)
+    const value = cell === undefined ? 0 : cell.value
+    const refuse = (reason: 'min' | 'max' | 'range' | 'type'): Evaluation => ({
+      result: { outcome: 'refused', which: key, reason, value },
+      changes: NOTHING,
+    })
+    if (typeof value !== 'number' || !Number.isSafeInteger(value)) return refuse('type')
+    const sum = value + by
+    if (!Number.isSafeInteger(sum)) return refuse('range')
+    if (min !== undefined && sum < min) return refuse('min')
+    if (max !== undefined && sum > max) return refuse('max')
+    changes.set(key, { value: sum, version, ...(cell?.expiresAtMs === undefined ? {} : { expiresAtMs: cell.expiresAtMs }) })
+    values.push(sum)
+  }
+  for (const { key, value, expiresAtMs } of batch.set ?? []) {
+    changes.set(key, { value, version, ...(expiresAtMs === undefined ? {} : { expiresAtMs }) })
+  }
+  for (const key of batch.delete ?? []) changes.set(key, null)
+  return { result: { outcome: 'ok', version, values }, changes }
+}
+
+function unexpired(cell: Cell | undefined, nowMs: number): Cell | undefined {
+  return cell?.expiresAtMs !== undefined && cell.expiresAtMs <= nowMs ? undefined : cell
+}
+
+/** A table of cells that can be listed by prefix. */
+export interface Table {
+  /** The cell of a key, expired or not. */
+  cell(key: string): Cell | undefined
+  put(changes: Changes): void
+  /** The entry of a key, `null` when absent or expired at `nowMs`. */
+  entry(key: string, nowMs: number): Entry | null
+  /** Live entries with this prefix in order of key, after `after`, at most `limit`. */
+  list(prefix: string, nowMs: number, options: { readonly after?: string; readonly limit: number }): readonly Entry[]
+  /** Drops what has expired. Only for stores whose table nobody else computes. */
+  prune(nowMs: number): void
+}
+
+function kindOf(key: string): string {
+  return key.slice(0, key.indexOf('/') + 1)
+}
+
+/** Makes an empty table. */
+export function createTable(): Table {
+  const cells = new Map<string, Cell>()
+  // Keys by their first segment (`free/`, `hold/`): a list touches the keys of its kind, not the whole state.
+  const kinds = new Map<string, Set<string>>()
+
+  const put = (key: string, cell: Cell): void => {
+    if (!cells.has(key)) {
+      const kind = kinds.get(kindOf(key))
+      if (kind === undefined) kinds.set(kindOf(key), new Set([key]))
+      else kind.add(key)
+    }
+    cells.set(key, cell)
+  }
+  const remove = (key: string): void => {
+    if (cells.delete(key)) kinds.get(kindOf(key))?.delete(key)
+  }
+  const entry = (key: string, nowMs: number): Entry | null => {
+    const cell = unexpired(cells.get(key), nowMs)
+    return cell === undefined ? null : { key, ...cell }
+  }
+
+  return {
+    cell: (key) => cells.get(key),
+    put(changes) {
+      for (const [key, cell] of changes) {
+        if (cell === null) remove(key)
+        else put(key, cell)
+      }
+    },
+    entry,
+    list(prefix, nowMs, { after, limit }) {
+      const candidates = prefix.includes('/') ? (kinds.get(kindOf(prefix)) ?? []) : cells.keys()
+      const keys = [...candidates].filter((key) => key.startsWith(prefix) && (after === undefined || key > after)).sort()
+      const found: Entry[] = []
+      for (const key of keys) {
+        if (found.length >= limit) break
+        const live = entry(key, nowMs)
+        if (live !== null) found.push(live)
+      }
+      return found
+    },
+    prune(nowMs) {
+      for (const [key, cell] of cells) if (unexpired(cell, nowMs) === undefined) remove(key)
+    },
+  }
+}
