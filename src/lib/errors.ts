@@ -65,6 +65,8 @@ export interface RefusalDetails {
   readonly budget?: BudgetFacts
   /** The smallest change that would have let this action pass, for the operator. */
   readonly wouldPass?: string
+  /** True when nothing of the kind fits any more, so that the whole run is over and the answer is remembered. */
+  readonly endsRun?: boolean
   /** True when this answer was remembered from an earlier refusal of the same run. */
   readonly latched?: boolean
   /** What the model is told. No ids, no limits, no arguments, no secrets. */

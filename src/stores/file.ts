@@ -6,7 +6,7 @@
 // Invariant: the table is a pure function of the accepted lines.
 
 import { closeSync, fdatasync, readSync, watch as watchFolder, writeSync, type FSWatcher } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
@@ -58,7 +58,7 @@ const fdatasyncAsync = promisify(fdatasync)
 export function fileStore(directory: string, options: FileStoreOptions = {}): Store {
   const { durability = 'fsync', unsafeFileSystem = false, clock = systemClock } = options
   const sync = durability === 'fsync'
-  const folder = join(directory, 'store')
+  const folder = join(resolve(directory), 'store')
   const file = segmentFile(folder, 1)
   const typeOf = unsafeFileSystem ? undefined : (options.fileSystemType ?? fileSystemType)
   const storeId = prepareFolder(folder, { sync, ...(typeOf === undefined ? {} : { typeOf }) })

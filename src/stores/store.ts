@@ -2,6 +2,9 @@
 // approvals, process records) is pure logic over it, written once. A store needs nothing else to be right.
 
 import type { Json } from '../lib/canonical-json.ts'
+import type { Batch, StoreHead } from '../waist/batch.ts'
+
+export type { Add, Batch, Check, SetKey, StoreHead } from '../waist/batch.ts'
 
 /** Most operations in one batch. */
 export const MAX_BATCH_OPERATIONS = 1_000
@@ -22,36 +25,6 @@ export interface Entry {
   readonly expiresAtMs?: number
 }
 
-/** The key must have this version; `0` means absent. Checks see the state before the batch. */
-export interface Check {
-  readonly key: string
-  readonly version: number
-}
-
-/** Adds to an integer; an absent key counts as 0. Refused, with the whole batch, outside `min..max` or +-(2^53 - 1). */
-export interface Add {
-  readonly key: string
-  readonly by: number
-  readonly min?: number
-  readonly max?: number
-}
-
-/** Sets a key to a JSON value. */
-export interface SetKey {
-  readonly key: string
-  readonly value: Json
-  /** Unix ms by the store's clock. @default never */
-  readonly expiresAtMs?: number
-}
-
-/** One write: every part of it happens, or none. A key may be named once among `add`, `set` and `delete`. */
-export interface Batch {
-  readonly check?: readonly Check[]
-  readonly add?: readonly Add[]
-  readonly set?: readonly SetKey[]
-  readonly delete?: readonly string[]
-}
-
 /** What became of a batch. */
 export type BatchResult =
   /** Applied: every key it wrote has this version. `values`: of its adds, in order. */
@@ -60,13 +33,6 @@ export type BatchResult =
   | { readonly outcome: 'refused'; readonly which: string; readonly reason: 'min' | 'max' | 'range' | 'type'; readonly value: Json }
   /** A checked key has another version. Nothing was applied. */
   | { readonly outcome: 'conflict'; readonly which: string; readonly version: number }
-
-/** Where the store stands after a group, if it can say so: a later opener checks that this line is still there. */
-export interface StoreHead {
-  readonly segment: number
-  readonly bytes: number
-  readonly hash: string
-}
 
 /** What became of a group of batches. */
 export type GroupResult =

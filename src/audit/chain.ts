@@ -1,0 +1,120 @@
+// The chain file of a process, `<data>/chains/<boot>.jsonl`: its audit trail, and what is left of it after a
+// crash. Every record is one write(2) before what it announces begins, so it survives SIGKILL.
+
+import { closeSync, fdatasyncSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '../lib/clock.ts'
+import type { Json } from '../lib/canonical-json.ts'
+import { HoldfastError } from '../lib/errors.ts'
+import type { StoreHead } from '../waist/batch.ts'
+import type { Log } from '../waist/log.ts'
+import { RECORD_VERSION, encodeRecord } from './record.ts'
+
+/** Options of {@link openChain}. */
+export interface ChainOptions {
+  readonly boot: string
+  readonly clock: Clock
+  /** The data directory; without one the chain is kept in memory, for as long as the process lives. */
+  readonly directory?: string
+  /** Also fdatasync each record, so that it survives a power cut. */
+  readonly durable: boolean
+}
+
+/** A chain that can be closed. */
+export interface Chain extends Log {
+  /** The lines of a chain in memory, the newest 10,000; of a file: none. */
+  readonly lines: readonly string[]
+  /** Writes the store head that no record has carried yet. */
+  flush(): void
+  close(): void
+}
+
+const MAX_MEMORY_LINES = 10_000
+/** How long an acknowledged store head may wait for the next record to carry it, ms. */
+const HEAD_DELAY_MS = 100
+
+/** Starts the chain of this process. */
+export function openChain({ boot, clock, directory, durable }: ChainOptions): Chain {
+  const lines: string[] = []
+  const file = directory === undefined ? undefined : openFile(directory, boot, durable)
+  let count = 0
+  let hash = boot
+  let storeHead: StoreHead | undefined
+  let headTimer: NodeJS.Timeout | undefined
+
+  function append(kind: Parameters<Log['append']>[0], fields: { readonly [key: string]: Json }): void {
+    const head = storeHead === undefined ? {} : { store: { ...storeHead } }
+    const record = encodeRecord({ ...fields, ...head, v: RECORD_VERSION, chain: boot, seq: count, prev: hash, t: clock.now(), kind })
+    if (file === undefined) {
+      lines.push(record.line)
+      if (lines.length > MAX_MEMORY_LINES) lines.shift()
+    } else file.write(`${record.line}\n`)
+    // Only now: a record that could not be written is not part of the chain.
+    count += 1
+    hash = record.hash
+    storeHead = undefined
+    clearTimeout(headTimer)
+    headTimer = undefined
+  }
+
+  function flush(): void {
+    if (storeHead !== undefined) append('head', {})
+  }
+
+  return {
+    boot,
+    lines,
+    append,
+    flush,
+    head: () => ({ count, hash }),
+    noteStoreHead(head) {
+      storeHead = head
+      if (file === undefined || headTimer !== undefined) return
+      headTimer = setTimeout(() => {
+        headTimer = undefined
+        try {
+          flush()
+        } catch {
+          // The next record will fail the same way, and its caller is told; a timer has nobody to tell.
+        }
+      }, HEAD_DELAY_MS)
+      headTimer.unref()
+    },
+    close() {
+      clearTimeout(headTimer)
+      file?.close()
+    },
+  }
+}
+
+function openFile(directory: string, boot: string, durable: boolean): { write(line: string): void; close(): void } {
+  const folder = join(directory, 'chains')
+  const path = join(folder, `${boot}.jsonl`)
+  const failed = (error: unknown): HoldfastError => new HoldfastError('ERR_STORE', `The audit chain ${path} cannot be written: ${(error as Error).message}. Nothing may run without it.`, { cause: error })
+  let descriptor: number
+  let size = 0
+  try {
+    mkdirSync(folder, { recursive: true })
+    descriptor = openSync(path, 'ax', 0o644)
+  } catch (error) {
+    throw failed(error)
+  }
+  return {
+    write(line) {
+      try {
+        const bytes = Buffer.from(line)
+        const written = writeSync(descriptor, bytes)
+        if (written !== bytes.length) {
+          // Nobody else writes this file: what was cut short can be taken back, and the chain stays whole.
+          ftruncateSync(descriptor, size)
+          throw new Error(`no space left (${written} of ${bytes.length} bytes)`)
+        }
+        if (durable) fdatasyncSync(descriptor)
+        size += bytes.length
+      } catch (error) {
+        throw failed(error)
+      }
+    },
+    close: () => closeSync(descriptor),
+  }
+}

@@ -1,0 +1,77 @@
+// A journal cannot tell that its last lines were removed: what is gone left no gap. So every chain notes where
+// the store stood after its last acknowledged commit, and whoever opens the store looks whether it is still there.
+
+import { closeSync, existsSync, fstatSync, openSync, readSync, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { HoldfastError } from '../lib/errors.ts'
+import type { Store } from '../stores/store.ts'
+import type { StoreHead } from '../waist/batch.ts'
+import { decodeRecord } from './record.ts'
+
+/** Chain files that are looked at, newest first. */
+const MAX_CHAINS = 1_000
+/** The end of a chain file in which its last note is looked for; a note is rarely more than a few records back. */
+const TAIL_BYTES = 256 * 1024
+
+/**
+ * Throws when the store no longer holds what it acknowledged to a process that kept its chain here.
+ *
+ * @throws {HoldfastError} `ERR_DAMAGE`, naming the chain and the place in the store.
+ */
+export async function assertStoreIsWhole(directory: string, store: Store): Promise<void> {
+  const folder = join(directory, 'chains')
+  if (store.holds === undefined || !existsSync(folder)) return
+  const newest = readdirSync(folder)
+    .filter((name) => name.endsWith('.jsonl'))
+    .map((name) => ({ name, at: statSync(join(folder, name)).mtimeMs }))
+    .sort((a, b) => b.at - a.at)
+    .slice(0, MAX_CHAINS)
+  for (const { name } of newest) {
+    const note = lastNote(join(folder, name))
+    // The same data, or the same place: a store that was deleted comes back with another id.
+    if (note === undefined || (note.storeId !== store.id && note.storeName !== store.name)) continue
+    if ((await store.holds(note.head)) !== 'no') continue
+    throw new HoldfastError(
+      'ERR_DAMAGE',
+      `${store.name} has lost writes that it acknowledged: the chain ${name} notes a line that ends at byte ${note.head.bytes} of segment ${note.head.segment}, and it is not there. Nothing is opened.`,
+    )
+  }
+}
+
+interface Note {
+  readonly storeId: unknown
+  readonly storeName: unknown
+  readonly head: StoreHead
+}
+
+/** The last store head that a chain file notes, if there is one. Records that do not hold are the audit's business. */
+function lastNote(file: string): Note | undefined {
+  const descriptor = openSync(file, 'r')
+  try {
+    const { size } = fstatSync(descriptor)
+    const first = firstLine(descriptor)
+    const opened = first === undefined ? undefined : decodeRecord(first)
+    if (opened === undefined || 'fault' in opened) return undefined
+    const { storeId, storeName } = opened.record
+    const tail = read(descriptor, Math.max(0, size - TAIL_BYTES), TAIL_BYTES)
+    for (const line of tail.split('\n').reverse()) {
+      const decoded = line.includes('"store":{') ? decodeRecord(line) : undefined
+      if (decoded === undefined || 'fault' in decoded) continue
+      return { storeId, storeName, head: decoded.record['store'] as unknown as StoreHead }
+    }
+    return undefined
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+function firstLine(descriptor: number): string | undefined {
+  const start = read(descriptor, 0, 16 * 1024)
+  const end = start.indexOf('\n')
+  return end < 0 ? undefined : start.slice(0, end)
+}
+
+function read(descriptor: number, position: number, length: number): string {
+  const buffer = Buffer.alloc(length)
+  return buffer.toString('utf8', 0, readSync(descriptor, buffer, 0, length, position))
+}

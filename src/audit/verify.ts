@@ -1,0 +1,96 @@
+// Is this what happened? Each chain is checked by itself (every field, every link, no gap), and against the
+// head that the store has of it: how long it was, and with which last record, when its last batch was sent.
+
+import { createReadStream, existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Store } from '../stores/store.ts'
+import { decodeRecord } from './record.ts'
+
+/** What is known of one chain. */
+export interface ChainVerdict {
+  readonly chain: string
+  readonly ok: boolean
+  /** Records that are there and hold. */
+  readonly records: number
+  /** Records after the last head that a batch carried: nothing but the file itself vouches for them. */
+  readonly beyondHead: number
+  /** What is wrong, naming the first bad record; absent when all is well. */
+  readonly fault?: string
+}
+
+/** The head of a chain in the store. */
+export interface StoredHead {
+  readonly count: number
+  readonly hash: string
+}
+
+/** Checks one chain, line by line, against the head that the store has of it. */
+export async function verifyChain(chain: string, lines: AsyncIterable<string> | Iterable<string>, stored: StoredHead | undefined): Promise<ChainVerdict> {
+  let count = 0
+  let prev = chain
+  const verdict = (fault?: string): ChainVerdict => ({
+    chain,
+    ok: fault === undefined,
+    records: count,
+    beyondHead: Math.max(0, count - (stored?.count ?? 0)),
+    ...(fault === undefined ? {} : { fault }),
+  })
+  for await (const line of lines) {
+    const at = `record ${count} (line ${count + 1})`
+    const read = decodeRecord(line)
+    if ('fault' in read) return verdict(`${at}: ${read.fault}`)
+    const { record, hash } = read
+    if (record.chain !== chain) return verdict(`${at}: it belongs to the chain ${record.chain}`)
+    if (record.seq !== count) return verdict(`${at}: it says that it is record ${record.seq}`)
+    if (record.prev !== prev) return verdict(`${at}: it does not follow the record before it`)
+    prev = hash
+    count += 1
+    if (stored !== undefined && count === stored.count && hash !== stored.hash) return verdict(`${at}: the store knows another record here`)
+  }
+  if (stored !== undefined && count < stored.count) {
+    return verdict(`record ${count} (line ${count + 1}): it and all later ones are missing; the store knows of ${stored.count}`)
+  }
+  return verdict()
+}
+
+/**
+ * Checks every chain of a data directory, and every chain that the store knows of.
+ *
+ * @param store - Where the heads lie; without it a cut tail cannot be seen.
+ */
+export async function verifyAudit(directory: string, store?: Store): Promise<readonly ChainVerdict[]> {
+  const folder = join(directory, 'chains')
+  const files = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.jsonl')) : []
+  const heads = store === undefined ? new Map<string, StoredHead>() : await storedHeads(store)
+  const chains = new Set([...files.map((name) => name.slice(0, -'.jsonl'.length)), ...heads.keys()])
+  const verdicts: ChainVerdict[] = []
+  for (const chain of [...chains].sort()) {
+    const file = join(folder, `${chain}.jsonl`)
+    if (existsSync(file)) verdicts.push(await verifyChain(chain, wholeLines(file), heads.get(chain)))
+    else verdicts.push({ chain, ok: false, records: 0, beyondHead: 0, fault: `${file} is missing; the store knows of ${heads.get(chain)!.count} records` })
+  }
+  return verdicts
+}
+
+/**
+ * The lines of a file, split at newlines and at nothing else. What follows the last newline is a write that a
+ * crash cut short; it was never acknowledged to anyone, so it is no record.
+ */
+async function* wholeLines(file: string): AsyncGenerator<string> {
+  let rest = ''
+  for await (const chunk of createReadStream(file, 'utf8')) {
+    const lines = (rest + String(chunk)).split('\n')
+    rest = lines.pop()!
+    yield* lines
+  }
+}
+
+async function storedHeads(store: Store): Promise<Map<string, StoredHead>> {
+  const heads = new Map<string, StoredHead>()
+  for (let after: string | undefined; ; ) {
+    const page = await store.list('head/', { limit: 1_000, ...(after === undefined ? {} : { after }) })
+    for (const { key, value } of page) heads.set(key.slice('head/'.length), value as unknown as StoredHead)
+    if (page.length < 1_000) return heads
+    after = page.at(-1)!.key
+  }
+}

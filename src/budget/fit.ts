@@ -1,0 +1,61 @@
+// What fits, and what to say when it does not. Money that others hold is not gone: a call waits for it. Money
+// that is spent, in suspense or moved to children does not come back by itself: a call is refused at once.
+
+import { formatAmount, type Amounts } from '../lib/amounts.ts'
+import { Refusal } from '../lib/errors.ts'
+import type { OutputBound } from '../waist/action.ts'
+import type { Leg } from './legs.ts'
+import type { Standing } from './levels.ts'
+
+/** What is left for an action whose batch was refused. */
+export type Fit =
+  /** It fits with this many output tokens. */
+  | { readonly fit: 'now'; readonly outputTokens: number }
+  /** It would fit if what others hold came back. */
+  | { readonly fit: 'later'; readonly leg: Leg; readonly standing: Standing }
+  | { readonly fit: 'never'; readonly leg: Leg; readonly standing: Standing }
+
+/** What an action needs at least, and what each further output token adds. */
+export interface Need {
+  /** Without any output token. */
+  readonly fixed: Amounts
+  readonly output: OutputBound
+}
+
+/** Finds the most output tokens that fit at every level, or the leg that binds. `legs` are those of the least need. */
+export function fitOf(legs: readonly Leg[], standings: readonly Standing[], { fixed, output }: Need): Fit {
+  let outputTokens = output.tokens
+  let later: Fit | undefined
+  for (const [index, leg] of legs.entries()) {
+    if (leg.over) continue
+    const standing = standings[index]!
+    if (leg.amount > standing.free + standing.out) return { fit: 'never', leg, standing }
+    if (leg.amount > standing.free) later ??= { fit: 'later', leg, standing }
+    const each = output.perToken[leg.dimension] ?? 0
+    if (each > 0) outputTokens = Math.min(outputTokens, Math.floor((standing.free - (fixed[leg.dimension] ?? 0)) / each))
+  }
+  return later ?? { fit: 'now', outputTokens }
+}
+
+/** Says no for money, naming the level that binds and the smallest change that would pass. */
+export function budgetRefusal(
+  fit: Exclude<Fit, { fit: 'now' }>,
+  about: { agent: string; resource: string; smallest: Amounts; waitedMs: number },
+): Refusal {
+  const { leg, standing } = fit
+  const { agent, resource, smallest, waitedMs } = about
+  const { limit, spent, free, out, suspense } = standing
+  const write = (amount: number): string => formatAmount(leg.dimension, amount)
+  const short = leg.amount - free
+  const wouldPass = `raise \`${leg.dimension}\` of \`${leg.level.path}\` to ${write(limit + short)}`
+  const facts = `limit ${write(limit)}, spent ${write(spent)}, held by others ${write(out)}, in suspense ${write(suspense)}, free ${write(free)}`
+  const budget = { budget: leg.level.path, dimension: leg.dimension, limit, spent, free, out, suspense, needed: leg.amount }
+  if (fit.fit === 'later') {
+    const message = `Budget \`${leg.level.path}\` is busy: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}); waited ${waitedMs} ms. Raise \`waitMs\`, or ${wouldPass}.`
+    return new Refusal('ERR_BUDGET_BUSY', message, { agent, resource, budget, wouldPass })
+  }
+  // Over for the run, not just for this call: not even the smallest one would fit if everything came back.
+  const endsRun = Math.max(1, smallest[leg.dimension] ?? 0) > free + out
+  const message = `Budget \`${leg.level.path}\` has no room: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}). To pass: ${wouldPass}.`
+  return new Refusal('ERR_BUDGET_EXCEEDED', message, { agent, resource, budget, wouldPass, endsRun })
+}

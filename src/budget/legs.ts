@@ -1,0 +1,132 @@
+// The arithmetic of the ledger, without a store: which counters an action touches, and what taking, ending or
+// losing it does to them. One leg is one dimension of one level of the path.
+
+import type { Amounts } from '../lib/amounts.ts'
+import type { Add } from '../waist/batch.ts'
+import { counterKey, type BudgetRecord } from './record.ts'
+
+/** One level of a budget path, as it is known to this process. */
+export interface Level {
+  readonly path: string
+  readonly record: BudgetRecord
+  /** Version of the record; `0` when the first take has to create it from its shape. */
+  readonly version: number
+  /** The declared path that it follows: its own, or one with `*` in it. */
+  readonly shape: string
+}
+
+/** What one action holds in one dimension of one level. */
+export interface Leg {
+  /** `usd/acme/report-7`, the end of its counters' keys. */
+  readonly key: string
+  readonly dimension: string
+  readonly level: Level
+  readonly amount: number
+  /** Observe mode: it did not fit, so it is counted beside the equation. */
+  readonly over: boolean
+}
+
+/** The legs of an action: every dimension that a level limits and the action uses. */
+export function legsOf(levels: readonly Level[], amounts: Amounts, over: ReadonlySet<string>): readonly Leg[] {
+  return levels.flatMap((level) =>
+    Object.keys(level.record.limits)
+      .filter((dimension) => (amounts[dimension] ?? 0) > 0)
+      .map((dimension) => {
+        const key = `${dimension}/${level.path}`
+        return { key, dimension, level, amount: amounts[dimension]!, over: over.has(key) }
+      }),
+  )
+}
+
+/** Takes the legs from `free`; the whole batch is refused when one of them does not fit. */
+export function takeAdds(legs: readonly Leg[]): readonly Add[] {
+  return legs.flatMap(({ key, level, dimension, amount, over }) => {
+    if (over) return [{ key: counterKey('over', key), by: amount }]
+    // A level that is created by this take starts from its limit: its `free` is absent, so it counts as 0.
+    const fresh = level.version === 0 ? level.record.limits[dimension]! : 0
+    return [
+      { key: counterKey('free', key), by: fresh - amount, min: 0 },
+      { key: counterKey('out', key), by: amount },
+    ]
+  })
+}
+
+/** A held leg as it lies in the hold's record. */
+export interface HeldLeg {
+  readonly amount: number
+  readonly over?: true
+}
+
+/** Held legs by key, as the store keeps them. */
+export type HeldLegs = Readonly<Record<string, HeldLeg>>
+
+/** What the hold's record keeps of its legs. */
+export function heldLegs(legs: readonly Leg[]): HeldLegs {
+  return Object.fromEntries(legs.map(({ key, amount, over }) => [key, over ? { amount, over } : { amount }]))
+}
+
+/** How a hold ends. */
+export interface Ending {
+  /** What it used, by dimension; a held dimension that is missing counts as used up. */
+  readonly used: Amounts
+  /** True when `used` is the worst case and nobody knows better. */
+  readonly assumed: boolean
+  /** Where the money lies: `out`, or `suspense` when the process was taken for dead, or `spent` for a correction. */
+  readonly from: 'out' | 'suspense' | 'spent'
+  /** Legs whose overrun found no free money: it is counted in `over`, and the tree freezes. */
+  readonly unabsorbed: ReadonlySet<string>
+}
+
+/** Moves held legs to where they belong: `spent`, and the rest back to `free`. */
+export function endAdds(legs: HeldLegs, { used, assumed, from, unabsorbed }: Ending): readonly Add[] {
+  const adds: Add[] = []
+  for (const [key, { amount, over }] of Object.entries(legs)) {
+    const actual = used[key.slice(0, key.indexOf('/'))] ?? amount
+    const move = (column: 'free' | 'spent' | 'out' | 'suspense' | 'assumed' | 'over', by: number): void => {
+      if (by !== 0) adds.push({ key: counterKey(column, key), by, ...(by < 0 || column === 'free' ? { min: 0 } : {}) })
+    }
+    if (over === true) {
+      move('over', actual - amount)
+      continue
+    }
+    const spent = unabsorbed.has(key) ? Math.min(actual, amount) : actual
+    if (from === 'spent') {
+      move('spent', spent - amount)
+      move('assumed', -amount)
+    } else {
+      move(from, -amount)
+      move('spent', spent)
+      if (assumed) move('assumed', amount)
+    }
+    move('free', amount - spent)
+    move('over', actual - spent)
+  }
+  return adds
+}
+
+/** Moves the legs of a process that is taken for dead from `out` to `suspense`. */
+export function suspendAdds(legs: HeldLegs): readonly Add[] {
+  return Object.entries(legs)
+    .filter(([, { over }]) => over !== true)
+    .flatMap(([key, { amount }]) => [
+      { key: counterKey('out', key), by: -amount, min: 0 },
+      { key: counterKey('suspense', key), by: amount },
+    ])
+}
+
+/** Adds up batches that touch the same counters, so that each key is named once. Bounds must agree. */
+export function mergeAdds(adds: readonly Add[]): readonly Add[] {
+  const merged = new Map<string, Add>()
+  for (const add of adds) {
+    const known = merged.get(add.key)
+    merged.set(add.key, known === undefined ? add : { ...known, by: known.by + add.by })
+  }
+  return [...merged.values()]
+}
+
+/** The amounts of a call with this many output tokens. */
+export function amountsWith(fixed: Amounts, perToken: Amounts, tokens: number): Amounts {
+  const amounts: Record<string, number> = { ...fixed }
+  for (const [dimension, each] of Object.entries(perToken)) amounts[dimension] = (amounts[dimension] ?? 0) + each * tokens
+  return amounts
+}

@@ -1,0 +1,123 @@
+// From a path to its levels: which record binds each of them, and what the store says about them now.
+
+import type { Amounts } from '../lib/amounts.ts'
+import { HoldfastError, Refusal } from '../lib/errors.ts'
+import { parsePath } from '../lib/names.ts'
+import type { Store } from '../stores/store.ts'
+import type { Level } from './legs.ts'
+import { budgetKey, counterKey, levelsOf, type BudgetRecord, type Column } from './record.ts'
+
+/** Most levels that a process remembers. */
+const MAX_CACHED = 10_000
+
+/** What the counters of one leg say. */
+export interface Standing {
+  readonly limit: number
+  readonly free: number
+  readonly out: number
+  readonly spent: number
+  readonly suspense: number
+}
+
+/** The budgets of a store, as this process sees them. */
+export interface Levels {
+  /**
+   * The levels of a path, root first.
+   *
+   * @throws {Refusal} `ERR_UNKNOWN_BUDGET` with the line to add, `ERR_BUDGET_FROZEN`.
+   */
+  of(path: string): Promise<readonly Level[]>
+  /** Forgets what it knows of these records: one of them has changed. */
+  forget(key: string): void
+  /** Reads the counters of legs such as `usd/acme`. */
+  standings(legs: readonly { readonly key: string; readonly level: Level; readonly dimension: string }[]): Promise<readonly Standing[]>
+}
+
+/** Reads budgets from a store, and remembers them until a commit says that they changed. */
+export function createLevels(store: Store): Levels {
+  const cache = new Map<string, Level>()
+
+  async function find(path: string, parent: Level | undefined): Promise<Level> {
+    const cached = cache.get(path)
+    if (cached !== undefined) return cached
+    const level = await read(path, parent)
+    if (cache.size >= MAX_CACHED) cache.clear()
+    if (level.version > 0) cache.set(path, level)
+    return level
+  }
+
+  async function read(path: string, parent: Level | undefined): Promise<Level> {
+    const name = path.slice(path.lastIndexOf('/') + 1)
+    // A child of a `*` follows the shape `acme/*/writer` if there is one, else `acme/*/*`.
+    const shapes = parent === undefined ? [] : [`${parent.shape}/${name}`, `${parent.shape}/*`].filter((shape) => shape !== path)
+    const [own, ...declared] = await store.read([budgetKey(path), ...shapes.map(budgetKey)])
+    if (own !== null && own !== undefined) {
+      const record = own.value as unknown as BudgetRecord & { readonly shape?: string }
+      return { path, record, version: own.version, shape: record.shape ?? path }
+    }
+    const index = declared.findIndex((entry) => entry !== null)
+    if (index < 0) throw unknownBudget(path)
+    const record = declared[index]!.value as unknown as BudgetRecord
+    await assertNeverExisted(store, path, record)
+    return { path, record, version: 0, shape: shapes[index]! }
+  }
+
+  return {
+    async of(path) {
+      parsePath('budget', path)
+      const levels: Level[] = []
+      for (const level of levelsOf(path)) {
+        const found = await find(level, levels.at(-1))
+        if (found.record.frozen !== undefined) throw frozen(found)
+        levels.push(found)
+      }
+      return levels
+    },
+    forget(key) {
+      cache.delete(key.slice(budgetKey('').length))
+    },
+    async standings(legs) {
+      const columns = ['free', 'out', 'spent', 'suspense'] as const satisfies readonly Column[]
+      const entries = await store.read(legs.flatMap(({ key }) => columns.map((column) => counterKey(column, key))))
+      return legs.map(({ level, dimension }, index) => {
+        const [free, out, spent, suspense] = entries
+          .slice(index * columns.length, (index + 1) * columns.length)
+          .map((entry) => Number(entry?.value ?? 0))
+        const limit = level.record.limits[dimension]!
+        return { limit, free: level.version === 0 ? limit : free!, out: out!, spent: spent!, suspense: suspense! }
+      })
+    },
+  }
+}
+
+/** A child without a record but with counters has lost it: that is damage, not a new child. */
+async function assertNeverExisted(store: Store, path: string, { limits }: BudgetRecord): Promise<void> {
+  const keys = Object.keys(limits).map((dimension) => counterKey('free', `${dimension}/${path}`))
+  const found = (await store.read(keys)).find((entry) => entry !== null)
+  if (found === undefined || found === null) return
+  throw new HoldfastError(
+    'ERR_DAMAGE',
+    `Budget \`${path}\` has counters (${found.key}) but no record: the record was lost. Nothing is taken from it.`,
+  )
+}
+
+function unknownBudget(path: string): Refusal {
+  const parent = path.includes('/') ? `'${path.slice(0, path.lastIndexOf('/'))}/*'` : `'${path}'`
+  const wouldPass = `openKernel({ budgets: { ${parent}: { usd: 1 } } })`
+  return new Refusal('ERR_UNKNOWN_BUDGET', `There is no budget \`${path}\`. Declare it: ${wouldPass}`, { wouldPass })
+}
+
+function frozen({ path, record }: Level): Refusal {
+  return new Refusal('ERR_BUDGET_FROZEN', `Budget \`${path}\` is frozen: ${record.frozen}`, { endsRun: true })
+}
+
+/** Dimensions that every integration counts; a path need not limit them. Any other one must be limited somewhere. */
+const STANDARD = new Set(['usd', 'tokens', 'calls'])
+
+/** Refuses counters that nothing limits: a misspelt one would otherwise never bind. */
+export function assertKnownDimensions(levels: readonly Level[], amounts: Amounts): void {
+  for (const dimension of Object.keys(amounts)) {
+    if (STANDARD.has(dimension) || levels.some(({ record }) => dimension in record.limits)) continue
+    throw new RangeError(`No budget on \`${levels.at(-1)!.path}\` limits \`${dimension}\`; declare it, or do not count it.`)
+  }
+}

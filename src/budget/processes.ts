@@ -1,0 +1,210 @@
+// Who is alive. One record per process stands for all its holds: while it has any, it says so every three
+// seconds; when it stops saying so, anyone moves its holds to suspense. That is all a clock decides here:
+// suspense counts as spent, so a wrong guess wastes money for a while and never spends it twice.
+
+import { sleep } from '../lib/clock.ts'
+import type { Batch, Check, SetKey } from '../waist/batch.ts'
+import type { Committer } from '../stores/group.ts'
+import type { Entry } from '../stores/store.ts'
+import { mergeAdds, suspendAdds, type HeldLegs } from './legs.ts'
+
+/** A hold as it lies in the store, under `hold/<boot>/<id>`; under `suspended/<boot>/<id>` once its process is taken for dead. */
+export interface HoldRecord {
+  readonly path: string
+  readonly agent: string
+  readonly resource: string
+  readonly atMs: number
+  readonly legs: HeldLegs
+}
+
+/** Options of {@link createProcesses}. */
+export interface ProcessesOptions {
+  readonly committer: Committer
+  readonly boot: string
+  /** What the process record says about this process: host, pid, mode. */
+  readonly description: { readonly [key: string]: string | number }
+  /** How long a process may be silent while it holds anything, ms. */
+  readonly leaseTtlMs: number
+  /** Added to the TTL before anyone acts on it, ms. */
+  readonly graceMs: number
+  readonly onSuspended: (boot: string, holds: number) => void
+  readonly onTrouble: (error: unknown) => void
+}
+
+/** Proof, inside a batch, that its process is registered; and its renewal, where that is due. */
+export interface Ticket {
+  readonly check: readonly Check[]
+  readonly set: readonly SetKey[]
+  readonly atMs: number
+}
+
+/** The process records of a store. */
+export interface Processes {
+  /** What every take adds to its batch: this process is registered, and was renewed a moment ago. */
+  ticket(): Promise<Ticket>
+  /** The batch with this ticket was applied. */
+  stamped(ticket: Ticket): void
+  /** The ticket was refused: this process was taken for dead meanwhile. */
+  refresh(): void
+  /** Counts the holds of this process; it renews itself while there are any. */
+  held(delta: 1 | -1): void
+  /** Moves the holds of silent processes to suspense. Returns how many were moved. */
+  sweep(): Promise<number>
+  /** Removes this process's records. */
+  close(): Promise<void>
+}
+
+const PAGE = 1_000
+const HOLDS_PER_BATCH = 10
+
+/** Registers this process with the first take, and looks after the others. */
+export function createProcesses({
+  committer,
+  boot,
+  description,
+  leaseTtlMs,
+  graceMs,
+  onSuspended,
+  onTrouble,
+}: ProcessesOptions): Processes {
+  const { store } = committer
+  const processKey = `process/${boot}`
+  const renewedKey = `renewed/${boot}`
+  let version: number | undefined
+  let renewedAtMs = -Infinity
+  let holds = 0
+  let renewal: NodeJS.Timeout | undefined
+  let closed = false
+
+  async function register(): Promise<number> {
+    const now = await store.now()
+    await committer.commit({
+      check: [{ key: processKey, version: 0 }],
+      set: [
+        { key: processKey, value: { ...description, startedAtMs: now } },
+        { key: renewedKey, value: now },
+      ],
+    })
+    // Whatever the answer was, the record that counts is the one that is there now.
+    const [entry] = await store.read([processKey])
+    renewedAtMs = performance.now()
+    return entry?.version ?? 0
+  }
+
+  async function ticket(): Promise<Ticket> {
+    version ??= await register()
+    const check = [{ key: processKey, version }]
+    const atMs = performance.now()
+    if (atMs - renewedAtMs < leaseTtlMs / 3) return { check, set: [], atMs }
+    return { check, set: [{ key: renewedKey, value: await store.now() }], atMs }
+  }
+
+  // Only what the store has counts as renewed: a refused batch has renewed nothing.
+  function stamped({ set, atMs }: Ticket): void {
+    if (set.length > 0) renewedAtMs = atMs
+  }
+
+  async function renew(): Promise<void> {
+    renewedAtMs = -Infinity
+    const due = await ticket()
+    const result = await committer.commit({ check: due.check, set: due.set })
+    if (result.outcome === 'ok') stamped(due)
+    if (result.outcome === 'conflict') version = undefined
+  }
+
+  function held(delta: 1 | -1): void {
+    holds += delta
+    if (holds > 0 && renewal === undefined && !closed) {
+      renewal = setInterval(() => void renew().catch(onTrouble), leaseTtlMs * 0.3)
+      renewal.unref()
+    } else if (holds === 0) {
+      clearInterval(renewal)
+      renewal = undefined
+    }
+  }
+
+  async function sweep(): Promise<number> {
+    const silent = await silentProcesses(committer, boot, leaseTtlMs + graceMs)
+    let moved = 0
+    for (const other of silent) {
+      const suspended = await suspendHolds(committer, other.boot, other.checks)
+      if (suspended > 0) onSuspended(other.boot, suspended)
+      moved += suspended
+      await forget(committer, other.boot, other.checks)
+    }
+    return moved
+  }
+
+  async function close(): Promise<void> {
+    closed = true
+    clearInterval(renewal)
+    if (version === undefined) return
+    const marks = await all(store, `observed/${boot}/`)
+    await committer.commit({ delete: [processKey, renewedKey, ...marks.slice(0, PAGE / 2).map(({ key }) => key)] })
+  }
+
+  return { ticket, stamped, refresh: () => (version = undefined), held, sweep, close }
+}
+
+interface Silent {
+  readonly boot: string
+  /** True of the process as it was seen: when it speaks up meanwhile, nothing is done to it. */
+  readonly checks: readonly Check[]
+}
+
+async function silentProcesses({ store }: Committer, own: string, patienceMs: number): Promise<readonly Silent[]> {
+  const now = await store.now()
+  const boots = new Set([...(await all(store, 'hold/')), ...(await all(store, 'process/'))].map(({ key }) => key.split('/')[1]!))
+  boots.delete(own)
+  const silent: Silent[] = []
+  for (const boot of boots) {
+    const [process, renewed] = await store.read([`process/${boot}`, `renewed/${boot}`])
+    if (process !== null && renewed !== null && now < Number(renewed!.value) + patienceMs) continue
+    silent.push({
+      boot,
+      checks: [
+        { key: `process/${boot}`, version: process?.version ?? 0 },
+        { key: `renewed/${boot}`, version: renewed?.version ?? 0 },
+      ],
+    })
+  }
+  return silent
+}
+
+async function suspendHolds(committer: Committer, boot: string, checks: readonly Check[]): Promise<number> {
+  let moved = 0
+  for (;;) {
+    const page = await committer.store.list(`hold/${boot}/`, { limit: HOLDS_PER_BATCH })
+    if (page.length === 0) return moved
+    const result = await committer.commit(suspension(page, checks))
+    if (result.outcome === 'ok') moved += page.length
+    // It spoke up, or its own settle was first, or another sweeper was: whoever it was, this one stops.
+    else return moved
+    await sleep(0)
+  }
+}
+
+function suspension(page: readonly Entry[], checks: readonly Check[]): Batch {
+  return {
+    check: [...checks, ...page.map(({ key, version }) => ({ key, version }))],
+    add: mergeAdds(page.flatMap(({ value }) => suspendAdds((value as unknown as HoldRecord).legs))),
+    set: page.map(({ key, value }) => ({ key: key.replace(/^hold/, 'suspended'), value })),
+    delete: page.map(({ key }) => key),
+  }
+}
+
+/** Removes what a dead process left beside its holds; its chain head stays, the audit needs it. */
+async function forget(committer: Committer, boot: string, checks: readonly Check[]): Promise<void> {
+  const ids = await committer.store.list(`id/${boot}/`, { limit: PAGE / 4 })
+  const marks = await committer.store.list(`observed/${boot}/`, { limit: PAGE / 4 })
+  await committer.commit({ check: checks, delete: [`process/${boot}`, `renewed/${boot}`, ...[...ids, ...marks].map(({ key }) => key)] })
+}
+
+async function all(store: Committer['store'], prefix: string): Promise<readonly Entry[]> {
+  const entries: Entry[] = []
+  for (;;) {
+    const page = await store.list(prefix, { limit: PAGE, ...(entries.length === 0 ? {} : { after: entries.at(-1)!.key }) })
+    entries.push(...page)
+    if (page.length < PAGE) return entries
+  }
+}

@@ -1,0 +1,86 @@
+// How budgets lie in the store. The record says what is allowed; the counters, one key each, say what became
+// of it: `free/usd/acme/report-7`. In every budget and dimension, at every instant:
+//
+//   limit = free + spent + suspense + out + kids        (each >= 0)
+//
+// A missing `free` counts as 0, so a lost key refuses; it never means that nothing was spent.
+
+import { assertAmount, toNanoUsd, type Amounts } from '../lib/amounts.ts'
+import { HoldfastError } from '../lib/errors.ts'
+import { assertName, parsePath } from '../lib/names.ts'
+
+/** Format of everything the budgets write. */
+export const LEDGER_FORMAT = 1
+
+/** Columns of the equation, and two beside it: `assumed` is a part of `spent`, `over` is what observe mode let through. */
+export const COLUMNS = ['free', 'spent', 'suspense', 'out', 'kids', 'assumed', 'over'] as const
+/** A column of the ledger. */
+export type Column = (typeof COLUMNS)[number]
+
+/** What `openKernel` is told of a budget. */
+export interface BudgetDeclaration {
+  /** US dollars: a number, or a decimal string such as `'0.50'`. */
+  readonly usd?: number | string
+  readonly tokens?: number
+  readonly calls?: number
+  /** Rises with every change of the declaration. @default 1 */
+  readonly revision?: number
+  /** Counters of your own, in whole units. */
+  readonly [counter: string]: number | string | undefined
+}
+
+/** A budget in the store. A name of `*` is the shape of every child that is not named. */
+export interface BudgetRecord {
+  readonly format: typeof LEDGER_FORMAT
+  readonly revision: number
+  /** By dimension; `usd` in nano-USD. */
+  readonly limits: Amounts
+  /** Why nothing may be taken any more. */
+  readonly frozen?: string
+}
+
+/** The key of a budget's record. */
+export const budgetKey = (path: string): string => `budget/${path}`
+/** The key of a counter; `leg` is `<dimension>/<path>`. */
+export const counterKey = (column: Column, leg: string): string => `${column}/${leg}`
+
+/**
+ * Reads a declaration into a record.
+ *
+ * @throws {TypeError} {RangeError} Naming the field.
+ */
+export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRecord {
+  const { revision = 1, ...counters } = declaration
+  assertAmount(`budgets[${path}].revision`, revision)
+  const limits: Record<string, number> = {}
+  for (const [dimension, limit] of Object.entries(counters)) {
+    const field = `budgets[${path}].${dimension}`
+    if (dimension === 'window') throw new TypeError(`\`${field}\`: no windows yet; this version has budgets without an end only.`)
+    assertName(field, dimension)
+    if (limit === undefined) continue
+    if (dimension === 'usd') limits[dimension] = toNanoUsd(field, limit)
+    else {
+      assertAmount(field, limit)
+      limits[dimension] = limit
+    }
+  }
+  if (Object.keys(limits).length === 0)
+    throw new TypeError(`\`budgets[${path}]\` limits nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
+  return { format: LEDGER_FORMAT, revision, limits }
+}
+
+/** Checks that a declared path is well formed and stands on declared parents. `*` stands for any name. */
+export function assertDeclaredPath(path: string, declared: ReadonlySet<string>): void {
+  const names = parsePath(`budgets[${path}]`, path.replaceAll(/(?<=^|\/)\*(?=\/|$)/g, 'any'))
+  const parent = path.split('/').slice(0, -1).join('/')
+  if (path.split('/')[0] === '*') throw new TypeError(`\`budgets[${path}]\`: the first name of a path cannot be \`*\`.`)
+  if (names.length > 1 && !declared.has(parent)) {
+    throw new HoldfastError('ERR_BUDGET_DECLARATION', `Budget \`${path}\` needs its parent: declare \`${parent}\` too.`)
+  }
+}
+
+/** Every path from the root down to this one: `a/b/c` gives `a`, `a/b`, `a/b/c`. */
+export function levelsOf(path: string): readonly string[] {
+  const names = path.split('/')
+  return names.map((_, index) => names.slice(0, index + 1).join('/'))
+}

@@ -1,0 +1,150 @@
+// A hold, from `begin` to its one end. The order of an end is: record on disk, then the store. So a caller who
+// has paid for an answer keeps it, whatever the store does.
+
+import type { Amounts } from '../lib/amounts.ts'
+import { assertAmounts } from '../lib/amounts.ts'
+import { HoldfastError } from '../lib/errors.ts'
+import type { Grant, Ledger } from '../budget/ledger.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { Answer, Hold, Settlement } from '../waist/hold.ts'
+import type { Log } from '../waist/log.ts'
+import type { KernelEvent } from './events.ts'
+import type { Reports } from './reports.ts'
+
+/** What all holds of a kernel share. */
+export interface HoldContext {
+  readonly ledger: Ledger
+  readonly log: Log
+  readonly clock: Clock
+  readonly reports: Reports
+  readonly holdDeadlineMs: number
+  readonly emit: (event: KernelEvent) => void
+  /** Response ids that an HTTP attempt has paid for, newest last. */
+  readonly paidResponses: Set<string>
+  /** Holds that have not ended; `close` charges them. */
+  readonly open: Set<Hold>
+}
+
+const MAX_PAID_RESPONSES = 10_000
+
+type Ended = { readonly how: 'settled' | 'released' | 'charged'; readonly used: Amounts }
+
+/** Makes the hold of a grant. */
+export function createHold(grant: Grant, context: HoldContext): Hold {
+  const { ledger, log, clock, reports, emit, open, paidResponses } = context
+  const deadlineAtMs = clock.now() + context.holdDeadlineMs
+  let ended: Ended | undefined
+  let claimed = false
+  let expected: Amounts | undefined
+
+  const about = { hold: grant.holdId, budget: grant.path }
+  const timer = setTimeout(() => void end('charged', grant.amounts, { reason: 'its deadline passed' }), context.holdDeadlineMs)
+  timer.unref()
+
+  async function end(how: Ended['how'], used: Amounts, note: { reason?: string; answer?: Answer | undefined }): Promise<void> {
+    const late = ended?.how === 'charged' && how === 'settled'
+    if (ended !== undefined && !late) {
+      if (ended.how === how && (how !== 'settled' || sameAmounts(ended.used, used))) return
+      throw new HoldfastError('ERR_HOLD_STATE', `Hold ${grant.holdId} is ${ended.how} already; it cannot be ${how}${how === 'settled' ? ' with other amounts' : ''}.`)
+    }
+    ended = { how, used }
+    clearTimeout(timer)
+    open.delete(hold)
+    recordEnd(how, used, note)
+    const ledgerHow = late ? 'correct' : how === 'charged' ? 'charge' : 'settle'
+    await reports.send(
+      async () => {
+        const { overrun, frozen } = await ledger.end(grant, used, ledgerHow)
+        if (overrun) emit({ type: 'overrun', message: overrunMessage(grant, used, frozen) })
+      },
+      (error) => emit({ type: 'report-delayed', message: `The end of hold ${grant.holdId} waits for the store: ${String(error)}` }),
+    )
+  }
+
+  function recordEnd(how: Ended['how'], used: Amounts, { reason, answer }: { reason?: string; answer?: Answer | undefined }): void {
+    try {
+      log.append('outcome', { ...about, outcome: how, used, ...(how === 'charged' ? { assumed: true } : {}), ...(reason === undefined ? {} : { reason }), ...answer })
+    } catch (error) {
+      // The answer is paid for and the ledger will have it; only the trail has a gap, and that must be known.
+      emit({ type: 'audit-gap', message: `The outcome of hold ${grant.holdId} could not be recorded: ${String(error)}` })
+    }
+  }
+
+  // What an HTTP attempt says of its hold is final.
+  const byAttempt: Settlement = {
+    async settle(used, answer) {
+      assertAmounts('usage', used)
+      if (answer?.responseId !== undefined) remember(paidResponses, answer.responseId)
+      await end('settled', complete(grant, used), { answer })
+      compare()
+    },
+    release: (reason) => end('released', nothing(grant), { reason }),
+    charge: (reason) => end('charged', grant.amounts, { reason }),
+  }
+
+  function compare(): void {
+    if (expected === undefined || ended?.how !== 'settled' || sameAmounts(ended.used, expected)) return
+    const message = `The framework counted ${JSON.stringify(expected)} for hold ${grant.holdId}, the wire says ${JSON.stringify(ended.used)}; the wire counts.`
+    expected = undefined
+    emit({ type: 'escape', message })
+  }
+
+  const hold: Hold = {
+    id: grant.holdId,
+    budget: grant.path,
+    amounts: grant.amounts,
+    caps: grant.outputTokens > 0 ? { maxOutputTokens: grant.outputTokens } : {},
+    deadlineAtMs,
+    get state() {
+      return ended?.how ?? 'held'
+    },
+    async settle(used, answer) {
+      assertAmounts('usage', used)
+      if (!claimed) {
+        // One answer is paid once: if an attempt paid for it from a hold of its own, this one goes back.
+        if (ended === undefined && answer?.responseId !== undefined && paidResponses.has(answer.responseId)) {
+          return end('released', nothing(grant), { reason: `response ${answer.responseId} was paid by its HTTP attempt` })
+        }
+        return end('settled', complete(grant, used), { answer })
+      }
+      expected = complete(grant, used)
+      compare()
+    },
+    async release(reason) {
+      if (!claimed) await end('released', nothing(grant), { reason })
+    },
+    async charge(reason) {
+      if (!claimed) await end('charged', grant.amounts, { reason })
+    },
+    claim() {
+      if (claimed || ended !== undefined) return undefined
+      claimed = true
+      return byAttempt
+    },
+  }
+  open.add(hold)
+  return hold
+}
+
+/** Usage with every held dimension named: what nobody counted is taken to be used up. */
+function complete(grant: Grant, used: Amounts): Amounts {
+  return { ...grant.amounts, ...used }
+}
+
+function nothing(grant: Grant): Amounts {
+  return Object.fromEntries(Object.keys(grant.amounts).map((dimension) => [dimension, 0]))
+}
+
+function sameAmounts(one: Amounts, other: Amounts): boolean {
+  return [...new Set([...Object.keys(one), ...Object.keys(other)])].every((dimension) => (one[dimension] ?? 0) === (other[dimension] ?? 0))
+}
+
+function overrunMessage({ holdId, amounts, path }: Grant, used: Amounts, frozen: boolean): string {
+  const consequence = frozen ? `No free money covered it, so the tree of \`${path}\` is frozen.` : 'Free money covered it.'
+  return `Hold ${holdId} used ${JSON.stringify(used)}, more than its worst case ${JSON.stringify(amounts)}: a price or a bound is wrong. ${consequence}`
+}
+
+function remember(ids: Set<string>, id: string): void {
+  ids.add(id)
+  if (ids.size > MAX_PAID_RESPONSES) ids.delete(ids.values().next().value!)
+}

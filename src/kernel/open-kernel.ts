@@ -1,0 +1,231 @@
+// `openKernel`: checks what it was given, opens the chain, declares the budgets, and looks after processes
+// that died. Everything else happens in scopes.
+
+import { hostname } from 'node:os'
+import { assertAmount } from '../lib/amounts.ts'
+import { systemClock, type Clock } from '../lib/clock.ts'
+import { HoldfastError } from '../lib/errors.ts'
+import { newId } from '../lib/ids.ts'
+import { assertName } from '../lib/names.ts'
+import { openChain, type Chain } from '../audit/chain.ts'
+import { assertStoreIsWhole } from '../audit/store-heads.ts'
+import { declareBudgets } from '../budget/declare.ts'
+import { createLedger } from '../budget/ledger.ts'
+import { createProcesses, type Processes } from '../budget/processes.ts'
+import type { BudgetDeclaration } from '../budget/record.ts'
+import { readBudgets, type BudgetLine } from '../budget/report.ts'
+import { AuthGuardian, approvalKey, type Approval, type Rule } from '../guardian/auth-guardian.ts'
+import { loadPrices, type PriceOverride } from '../metering/prices.ts'
+import { groupCommits, type Committer } from '../stores/group.ts'
+import type { Store } from '../stores/store.ts'
+import type { Gate } from '../waist/gate.ts'
+import type { Hold } from '../waist/hold.ts'
+import type { Scope, ScopeIdentity } from '../waist/scope.ts'
+import { warnOfEvents, type KernelEvent } from './events.ts'
+import { createReports, type Reports } from './reports.ts'
+import { createScope } from './scope.ts'
+
+/** Options of {@link openKernel}. */
+export interface KernelOptions {
+  /** Where budgets, approvals and process records lie: `memoryStore()`, `fileStore('.holdfast')`. */
+  readonly store: Store
+  /** Budgets by path: `{ acme: { usd: 50 }, 'acme/*': { usd: 2 } }`. @default those that the store has */
+  readonly budgets?: Readonly<Record<string, BudgetDeclaration>>
+  /** Rules on tools; with an empty list every tool is denied. @default no permissions are checked */
+  readonly rules?: readonly Rule[]
+  /** Gates of your own, asked after the built-in ones. */
+  readonly gates?: readonly Gate[]
+  /** Prices of your own by model id; they win over the bundled list. */
+  readonly prices?: Readonly<Record<string, PriceOverride>>
+  /**
+   * `observe` counts and records, and refuses nothing. @default the environment variable HOLDFAST_MODE, else 'enforce'
+   */
+  readonly mode?: 'enforce' | 'observe'
+  /** The data directory: the chain files lie in its `chains/`. @default that of the store; a memory store has none */
+  readonly data?: string
+  /** What a record of the audit chain survives: the death of the process (`os`), or a power cut too. @default 'os' */
+  readonly audit?: 'os' | 'durable'
+  /** How long an action waits for money that others hold, ms; 0: not at all. @default 5000 */
+  readonly waitMs?: number
+  /** After this long a hold is charged at worst, ms. @default 900000 (15 minutes) */
+  readonly holdDeadlineMs?: number
+  /** How long a process may be silent while it holds anything, ms. @default 10000, and 2000 of grace */
+  readonly leaseTtlMs?: number
+  /** Told what an operator should know. @default prints process warnings */
+  readonly onEvent?: (event: KernelEvent) => void
+  /** @default the wall clock */
+  readonly clock?: Clock
+}
+
+/** One kernel: the budgets, permissions and audit chain of this process on one store. */
+export interface Kernel extends AsyncDisposable {
+  /** Identity of this process, and name of its chain file. */
+  readonly boot: string
+  readonly mode: 'enforce' | 'observe'
+  readonly store: Store
+  /** Ends of holds that still wait for the store. */
+  readonly pendingReports: number
+  /** The lines of a chain in memory; a chain file is read with `verifyAudit`. */
+  readonly auditLines: readonly string[]
+  /** An agent at work on a task, on a budget. */
+  scope(identity: ScopeIdentity): Scope
+  /** What became of every budget, or of those at and below a path. */
+  budgets(path?: string): Promise<readonly BudgetLine[]>
+  /**
+   * Approves one call of one tool with exactly these arguments; the next `begin` that fits uses it up.
+   *
+   * @param approval - `argsHash` is the one that `ERR_APPROVAL_REQUIRED` carries; `expiresInMs` at most 30 days.
+   */
+  approve(approval: Approval & { readonly expiresInMs: number }): Promise<void>
+  /** Moves the holds of silent processes to suspense now. Returns how many were moved. */
+  sweep(): Promise<number>
+  /** Charges open holds at worst, sends what is pending (up to 5 s) and ends the chain. The store stays open: it is yours. */
+  close(): Promise<void>
+}
+
+const GRACE_MS = 2_000
+const CLOSE_DRAIN_MS = 5_000
+const MAX_APPROVAL_MS = 30 * 24 * 3_600_000
+/** Version of the package, for records and messages. A test compares it with package.json. */
+export const VERSION = '0.1.0'
+
+/**
+ * Opens a kernel.
+ *
+ * @throws {TypeError} {RangeError} For options that cannot be understood, naming the field.
+ * @throws {HoldfastError} `ERR_BUDGET_DECLARATION` when the store has other limits under the same revision;
+ *   `ERR_DAMAGE` when the store has lost writes that were acknowledged; `ERR_STORE`.
+ */
+export async function openKernel(options: KernelOptions): Promise<Kernel> {
+  assertRuntime()
+  const { store, rules, gates = [], clock = systemClock, onEvent: emit = warnOfEvents() } = options
+  const { waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
+  for (const [name, value] of Object.entries({ waitMs, holdDeadlineMs, leaseTtlMs })) assertDuration(name, value)
+  const mode = modeOf(options.mode)
+  const directory = options.data ?? store.dataDirectory
+  if (directory !== undefined) await assertStoreIsWhole(directory, store)
+  const boot = newId()
+  const chain = openChain({ boot, clock, durable: options.audit === 'durable', ...(directory === undefined ? {} : { directory }) })
+  chain.append('open', { version: VERSION, node: process.version, host: hostname(), pid: process.pid, mode, storeName: store.name, storeId: store.id })
+  const committer = groupCommits(store, { boot, chainHead: () => chain.head(), onStoreHead: (head) => chain.noteStoreHead(head) })
+  if (options.budgets !== undefined) {
+    await declareBudgets(committer, options.budgets, (message) => emit({ type: 'revision-ignored', message }))
+  }
+  const trouble = (error: unknown): void => emit({ type: 'trouble', message: `A background task failed and will be tried again: ${String(error)}` })
+  const processes = createProcesses({
+    committer,
+    boot,
+    description: { host: hostname(), pid: process.pid, mode },
+    leaseTtlMs,
+    graceMs: GRACE_MS,
+    onSuspended(other, holds) {
+      const message = `${holds} holds of the silent process ${other} were moved to suspense; they count as spent until it, or an operator, says otherwise.`
+      chain.append('event', { type: 'suspended', process: other, holds })
+      emit({ type: 'suspended', message })
+    },
+    onTrouble: trouble,
+  })
+  const reports = createReports()
+  const open = new Set<Hold>()
+  const ledger = createLedger({ committer, processes, log: chain, observe: mode === 'observe', waitMs, now: () => clock.now() })
+  let closed = false
+  const context = {
+    ledger,
+    log: chain,
+    clock,
+    reports,
+    holdDeadlineMs,
+    emit,
+    paidResponses: new Set<string>(),
+    open,
+    gates: [...(rules === undefined ? [] : [new AuthGuardian(rules, store)]), ...gates],
+    observe: mode === 'observe',
+    store,
+    prices: lazily(() => loadPrices({ ...(options.prices === undefined ? {} : { overrides: options.prices }), now: () => clock.now() })),
+    assertOpen: () => {
+      if (closed) throw new HoldfastError('ERR_CLOSED', 'This kernel is closed.')
+    },
+  }
+  await processes.sweep()
+  const sweeping = setInterval(() => void processes.sweep().catch(trouble), leaseTtlMs + GRACE_MS)
+  sweeping.unref()
+
+  async function close(): Promise<void> {
+    if (closed) return
+    closed = true
+    clearInterval(sweeping)
+    await endKernel({ open, reports, processes, committer, chain })
+  }
+  return {
+    boot,
+    mode,
+    store,
+    get pendingReports() {
+      return reports.pending
+    },
+    auditLines: chain.lines,
+    scope: (identity) => createScope(identity, context),
+    budgets: (path) => readBudgets(store, path),
+    approve: (approval) => approve(approval, committer, chain),
+    sweep: () => processes.sweep(),
+    close,
+    [Symbol.asyncDispose]: close,
+  }
+}
+
+async function approve(approval: Approval & { expiresInMs: number }, committer: Committer, chain: Chain): Promise<void> {
+  const { agent, tool, argsHash, by, expiresInMs } = approval
+  for (const [field, value] of Object.entries({ agent, tool, by })) assertName(`approval.${field}`, value)
+  if (!/^[\w-]{43}$/.test(argsHash)) throw new TypeError(`\`approval.argsHash\` must be the hash that the refusal carries, got ${JSON.stringify(argsHash)}.`)
+  assertDuration('approval.expiresInMs', expiresInMs)
+  if (expiresInMs > MAX_APPROVAL_MS) throw new RangeError(`\`approval.expiresInMs\` may be at most ${MAX_APPROVAL_MS} (30 days).`)
+  const now = await committer.store.now()
+  chain.append('approve', { agent, tool, argsHash, by, expiresAtMs: now + expiresInMs })
+  const result = await committer.commit({ set: [{ key: approvalKey(approval), value: { by, atMs: now }, expiresAtMs: now + expiresInMs }] })
+  if (result.outcome !== 'ok') throw new HoldfastError('ERR_STORE', `The approval was not written: ${result.outcome}.`)
+}
+
+interface Ending {
+  readonly open: ReadonlySet<Hold>
+  readonly reports: Reports
+  readonly processes: Processes
+  readonly committer: Committer
+  readonly chain: Chain
+}
+
+/** Whatever is still held was perhaps spent: it is charged, and everything is sent, before the chain ends. */
+async function endKernel({ open, reports, processes, committer, chain }: Ending): Promise<void> {
+  for (const hold of open) await (hold.claim() ?? hold).charge('the kernel was closed while it was held')
+  const unsent = await reports.drain(CLOSE_DRAIN_MS)
+  // With ends unsent the records must stay: they tell the others that there is something to suspend.
+  if (unsent === 0) await processes.close()
+  await committer.idle()
+  chain.append('close', { unsent })
+  // The last head goes into the store, so that a cut tail of a closed chain is always found.
+  if (unsent === 0) await committer.commit({})
+  chain.flush()
+  chain.close()
+}
+
+function modeOf(given: string | undefined): 'enforce' | 'observe' {
+  const mode = given ?? (process.env['HOLDFAST_MODE'] || 'enforce')
+  if (mode !== 'enforce' && mode !== 'observe') throw new TypeError(`\`mode\` (or HOLDFAST_MODE) must be 'enforce' or 'observe', got ${JSON.stringify(mode)}.`)
+  return mode
+}
+
+function assertDuration(name: string, value: number): void {
+  assertAmount(name, value)
+  // Node's timers cannot wait longer; they would fire at once instead.
+  if (value > 2_147_483_647) throw new RangeError(`\`${name}\` may be at most 2147483647 ms, got ${value}.`)
+}
+
+function assertRuntime(): void {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+  if (major > 22 || (major === 22 && minor >= 13)) return
+  throw new HoldfastError('ERR_STORE', `holdfast needs Node.js 22.13 or later; this is ${process.version}.`)
+}
+
+function lazily<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => (made ??= make())
+}

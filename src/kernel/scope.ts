@@ -1,0 +1,163 @@
+// `begin`: the one question that every action passes. Latch, gates in order, money; then the hold.
+
+import { canonicalJson, type Json } from '../lib/canonical-json.ts'
+import { Refusal, findRefusal } from '../lib/errors.ts'
+import { newId, sha256 } from '../lib/ids.ts'
+import { withAmbient } from '../lib/ambient.ts'
+import { assertName, parsePath } from '../lib/names.ts'
+import { FragmentConflict, type Grant } from '../budget/ledger.ts'
+import type { Store } from '../stores/store.ts'
+import type { Action, ProposedAction } from '../waist/action.ts'
+import type { Fragment, Gate, Verdict } from '../waist/gate.ts'
+import type { Hold } from '../waist/hold.ts'
+import type { BeginOptions, Scope, ScopeIdentity } from '../waist/scope.ts'
+import { createHold, type HoldContext } from './hold.ts'
+import { createRun, currentRun, latch, latchedRefusal } from './run.ts'
+
+/** What all scopes of a kernel share. */
+export interface ScopeContext extends HoldContext {
+  readonly gates: readonly Gate[]
+  readonly observe: boolean
+  readonly store: Store
+  /** @throws {HoldfastError} `ERR_CLOSED` */
+  readonly assertOpen: () => void
+}
+
+/** How often the gates are asked again because something that they built upon has changed. */
+const MAX_ROUNDS = 20
+
+/** Makes the scope of an agent at work on a task. */
+export function createScope(identity: ScopeIdentity, context: ScopeContext): Scope {
+  assertName('agent', identity.agent)
+  assertName('task', identity.task)
+  parsePath('budget', identity.budget)
+  const { agent, task, budget } = identity
+  const { gates, ledger, log, emit, observe, store } = context
+  let latest: Refusal | undefined
+
+  function propose(action: Action): ProposedAction {
+    assertName('action.kind', action.kind)
+    const args = canonicalJson(action.args ?? null, { dropUndefined: true })
+    return { ...action, agent, task, argsHash: sha256(args) }
+  }
+
+  async function begin(action: Action, options: BeginOptions = {}): Promise<Hold> {
+    context.assertOpen()
+    const proposed = propose(action)
+    const run = currentRun()
+    try {
+      const remembered = run === undefined ? undefined : latchedRefusal(run, budget)
+      if (remembered !== undefined) throw remembered
+      return createHold(await grant(proposed, options), context)
+    } catch (error) {
+      const refusal = findRefusal(error)
+      if (refusal !== undefined) note(refusal, proposed)
+      throw error
+    }
+  }
+
+  async function grant(action: ProposedAction, { signal }: BeginOptions): Promise<Grant> {
+    const holdId = newId()
+    for (let round = 0; ; round++) {
+      signal?.throwIfAborted()
+      const { narrowed, fragment } = await passGates(action)
+      try {
+        return await ledger.take({ holdId, path: budget, action: narrowed, fragment, ...(signal === undefined ? {} : { signal }) })
+      } catch (error) {
+        if (!(error instanceof FragmentConflict) || round >= MAX_ROUNDS) throw error
+      }
+    }
+  }
+
+  async function passGates(action: ProposedAction): Promise<{ narrowed: ProposedAction; fragment: Fragment }> {
+    const parts: Required<{ -readonly [K in keyof Fragment]: unknown[] }> = { check: [], add: [], set: [], delete: [] }
+    let narrowed = action
+    for (const gate of gates) {
+      const verdict = await gate.decide(narrowed)
+      if (verdict.verdict !== 'allow') {
+        const refusal = refusalOf(verdict, action)
+        if (!observe) throw refusal
+        emit({ type: 'would-refuse', message: `${gate.name}: ${refusal.message}` })
+        log.append('event', { type: 'would-refuse', gate: gate.name, code: refusal.code, agent, task, resource: action.resource })
+        continue
+      }
+      narrowed = capped(narrowed, verdict.caps?.maxOutputTokens)
+      for (const [name, operations] of Object.entries(verdict.fragment ?? {})) parts[name as keyof Fragment].push(...(operations as unknown[]))
+    }
+    return { narrowed, fragment: parts as Fragment }
+  }
+
+  async function decide(action: Action): Promise<Verdict> {
+    const proposed = propose(action)
+    for (const gate of gates) {
+      const verdict = await gate.decide(proposed)
+      if (verdict.verdict !== 'allow' && !observe) return verdict
+    }
+    return { verdict: 'allow' }
+  }
+
+  /** Remembers a refusal where it will be looked for: in the run, in the scope, in the trail. */
+  function note(refusal: Refusal, { kind, resource, argsHash }: ProposedAction): void {
+    latest = refusal
+    const run = currentRun()
+    if (run !== undefined) run.refusal = refusal
+    if (refusal.details.latched === true) return
+    log.append('refused', { code: refusal.code, agent, task, budget, kind, resource, argsHash, reason: refusal.message })
+    if (run === undefined || refusal.details.endsRun !== true) return
+    const bound = refusal.details.budget
+    latch(run, refusal, bound?.budget ?? budget, (_facts, wake) => store.watch(bound === undefined ? 'budget/' : `free/${bound.dimension}/${bound.budget}`, wake))
+  }
+
+  const scope: Scope = {
+    agent,
+    task,
+    budget,
+    begin,
+    decide,
+    async run(action, fn, usageOf, answerOf) {
+      return inRun(async () => {
+        const hold = await begin(action)
+        let result
+        try {
+          result = await withAmbient({ hold }, () => fn(hold))
+        } catch (error) {
+          await hold.charge(`it failed: ${error instanceof Error ? error.name : typeof error}`)
+          throw error
+        }
+        await hold.settle(usageOf?.(result) ?? hold.amounts, answerOf?.(result))
+        return result
+      })
+    },
+    enter: (fn) => inRun(() => withAmbient({ scope }, fn)),
+    get refusal() {
+      return currentRun() === undefined ? latest : currentRun()!.refusal
+    },
+    report(event) {
+      emit({ type: event.type, message: event.message })
+      log.append('event', { type: event.type, agent, task, budget, message: event.message } satisfies Record<string, Json>)
+    },
+  }
+  return scope
+}
+
+/** Runs `fn` in the current run, or in a new one when there is none. */
+function inRun<T>(fn: () => T): T {
+  return currentRun() === undefined ? withAmbient({ run: createRun() }, fn) : fn()
+}
+
+function refusalOf(verdict: Exclude<Verdict, { verdict: 'allow' }>, { agent, resource, argsHash }: ProposedAction): Refusal {
+  const about = { agent, resource, argsHash }
+  if (verdict.verdict === 'ask') {
+    const wouldPass = `kernel.approve({ agent: '${agent}', tool: '${resource}', argsHash: '${argsHash}', by: 'you', expiresInMs: 600_000 })`
+    return new Refusal('ERR_APPROVAL_REQUIRED', verdict.reason, { ...about, wouldPass })
+  }
+  const { code = 'ERR_PERMISSION_DENIED', reason, wouldPass, modelMessage } = verdict
+  return new Refusal(code, reason, { ...about, ...(wouldPass === undefined ? {} : { wouldPass }), ...(modelMessage === undefined ? {} : { modelMessage }) })
+}
+
+function capped(action: ProposedAction, maxOutputTokens: number | undefined): ProposedAction {
+  if (maxOutputTokens === undefined || action.output === undefined) return action
+  const { tokens, minTokens, perToken } = action.output
+  const most = Math.min(tokens, Math.max(1, Math.floor(maxOutputTokens)))
+  return { ...action, output: { tokens: most, minTokens: Math.min(minTokens, most), perToken } }
+}

@@ -1,0 +1,40 @@
+import type { Amounts } from '../lib/amounts.ts'
+
+/** What an agent proposes to do, told to the kernel before it happens. */
+export interface Action {
+  /** `model`, `tool`, `write`, `handoff`, or a kind of your own. */
+  readonly kind: string
+  /** The model id or the name of the tool. */
+  readonly resource: string
+  /** Arguments, as JSON. They are hashed, never stored. */
+  readonly args?: unknown
+  /**
+   * The most that it can use, by dimension: `usd` in nano-USD, the rest in units. Dimensions that no budget
+   * on the path limits are not counted. @default nothing
+   */
+  readonly worst?: Amounts
+  /** The part of a model call's worst case that shrinks with its output cap; it comes on top of `worst`. */
+  readonly output?: OutputBound
+  /** The least that any action of this kind could use: when not even that is left, the run is over. */
+  readonly smallest?: Amounts
+  /** Set when the price is not known: why, and the line that mends it. Refused wherever a budget limits `usd`. */
+  readonly unpriced?: string
+}
+
+/** Output tokens of a model call, and what each may cost. */
+export interface OutputBound {
+  /** What is asked for. */
+  readonly tokens: number
+  /** The kernel may grant fewer when that makes the call fit, but not fewer than this. */
+  readonly minTokens: number
+  /** What one more output token adds, on every choice. */
+  readonly perToken: Amounts
+}
+
+/** An action as the gates see it. */
+export interface ProposedAction extends Action {
+  readonly agent: string
+  readonly task: string
+  /** SHA-256 of the canonical JSON of `args`; of `null` when there are none. */
+  readonly argsHash: string
+}

@@ -1,0 +1,41 @@
+import type { RefusalCode } from '../lib/errors.ts'
+import type { Add, Check, SetKey } from './batch.ts'
+import type { ProposedAction } from './action.ts'
+
+/** What a verdict adds to the one commit of `begin`: it happens together with the money, or not at all. */
+export interface Fragment {
+  readonly check?: readonly Check[]
+  readonly add?: readonly Add[]
+  readonly set?: readonly SetKey[]
+  readonly delete?: readonly string[]
+}
+
+/** What an action is narrowed to. */
+export interface Caps {
+  /** Most output tokens of a model call, per choice. */
+  readonly maxOutputTokens?: number
+}
+
+/** A gate's answer. */
+export type Verdict =
+  | { readonly verdict: 'allow'; readonly caps?: Caps; readonly fragment?: Fragment }
+  /** A person has to approve first. */
+  | { readonly verdict: 'ask'; readonly reason: string }
+  | {
+      readonly verdict: 'deny'
+      readonly reason: string
+      /** @default 'ERR_PERMISSION_DENIED' */
+      readonly code?: RefusalCode
+      /** The smallest change that would pass, for the operator. */
+      readonly wouldPass?: string
+      /** What the model is told. @default a sentence that fits the code */
+      readonly modelMessage?: string
+    }
+
+/** One question that every action must pass. The kernel knows this shape, not the gates. */
+export interface Gate {
+  /** For records and messages. */
+  readonly name: string
+  /** Decides. A gate that throws refuses: nothing runs past a gate that cannot answer. */
+  decide(action: ProposedAction): Verdict | Promise<Verdict>
+}

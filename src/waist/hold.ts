@@ -1,0 +1,46 @@
+import type { Amounts } from '../lib/amounts.ts'
+import type { Caps } from './gate.ts'
+
+/** How a hold ends. None of these throws because the store is away: the outcome is on disk, and is retried. */
+export interface Settlement {
+  /**
+   * It used this much. A held dimension that is not named counts as used up to its worst case. More than
+   * was held is an overrun: recorded, taken from free money, else the tree freezes.
+   *
+   * @throws {HoldfastError} `ERR_HOLD_STATE` when the hold ended otherwise, or with other amounts.
+   */
+  settle(usage: Amounts, answer?: Answer): Promise<void>
+  /** Provably not billed: everything goes back. @throws {HoldfastError} `ERR_HOLD_STATE`, as `settle` */
+  release(reason: string): Promise<void>
+  /** Nobody knows what it used: the worst case counts as spent, marked *assumed*. A later `settle` corrects it. */
+  charge(reason: string): Promise<void>
+}
+
+/** What is known of the answer that a hold paid for. */
+export interface Answer {
+  /** The provider's id of the response, so that one answer is never paid from two holds. */
+  readonly responseId?: string
+  /** Version of the price table that the amounts were computed with. */
+  readonly priceSource?: string
+}
+
+/** Money set aside for one action. */
+export interface Hold extends Settlement {
+  readonly id: string
+  /** Path of the budget that it was taken from. */
+  readonly budget: string
+  /** What is set aside, by dimension. */
+  readonly amounts: Amounts
+  /** What the action was narrowed to. */
+  readonly caps: Caps
+  /** Unix ms; past it the hold is charged at worst. */
+  readonly deadlineAtMs: number
+  readonly state: 'held' | 'settled' | 'released' | 'charged'
+  /**
+   * Hands the hold to the one HTTP attempt that it pays for. From then on that attempt alone decides what was
+   * spent; `settle` of the hold itself only compares.
+   *
+   * @returns `undefined` when it was handed out before, or has ended.
+   */
+  claim(): Settlement | undefined
+}

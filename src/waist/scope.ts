@@ -1,0 +1,54 @@
+import type { Amounts } from '../lib/amounts.ts'
+import type { Refusal } from '../lib/errors.ts'
+import type { Action } from './action.ts'
+import type { Verdict } from './gate.ts'
+import type { Answer, Hold } from './hold.ts'
+
+/** Who works on what, and from which budget. */
+export interface ScopeIdentity {
+  readonly agent: string
+  readonly task: string
+  /** Path of the budget, such as `acme/report-7`, up to 8 names. */
+  readonly budget: string
+}
+
+/** Options of `begin`. */
+export interface BeginOptions {
+  /** Gives up waiting for money that others hold. */
+  readonly signal?: AbortSignal
+}
+
+/** An agent at work on a task. */
+export interface Scope extends ScopeIdentity {
+  /**
+   * Asks every gate, and sets the worst case aside in one commit.
+   *
+   * @throws {Refusal} When the kernel says no; nothing was set aside and nothing may run.
+   * @throws {HoldfastError} `ERR_STORE`, `ERR_DAMAGE`: the kernel cannot answer, so nothing may run either.
+   */
+  begin(action: Action, options?: BeginOptions): Promise<Hold>
+  /** Asks the gates without holding money or using anything up. */
+  decide(action: Action): Promise<Verdict>
+  /**
+   * `begin`, `fn`, `settle` in one. When `fn` throws, the worst case is charged: it may have been billed.
+   *
+   * @param usageOf - What it used, from the result of `fn`. @default nothing but the counters that were held
+   */
+  run<T>(action: Action, fn: (hold: Hold) => Promise<T>, usageOf?: (result: T) => Amounts, answerOf?: (result: T) => Answer): Promise<T>
+  /** Runs `fn` with this scope as the ambient one, as one run. */
+  enter<T>(fn: () => T): T
+  /** The last refusal of the current run; outside of a run, the scope's last one. */
+  readonly refusal: Refusal | undefined
+  /** Reports what an integration noticed, such as an answer without usage. */
+  report(event: ScopeEvent): void
+}
+
+/** What an integration noticed, with what to do about it. */
+export interface ScopeEvent {
+  /** `assumed`: charged at worst since nobody knows. `escape`: two layers counted differently. */
+  readonly type: 'assumed' | 'escape'
+  readonly message: string
+}
+
+/** Where an integration takes its scope from: given, by function, or (nothing) the ambient one. */
+export type ScopeSource = Scope | (() => Scope | undefined) | undefined
