@@ -90,7 +90,10 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
 function openFile(directory: string, boot: string, durable: boolean): { write(line: string): void; close(): void } {
   const folder = join(directory, 'chains')
   const path = join(folder, `${boot}.jsonl`)
-  const failed = (error: unknown): HoldfastError => new HoldfastError('ERR_STORE', `The audit chain ${path} cannot be written: ${(error as Error).message}. Nothing may run without it.`, { cause: error })
+  const failed = (error: unknown): HoldfastError =>
+    new HoldfastError('ERR_STORE', `The audit chain ${path} cannot be written: ${(error as Error).message}. Nothing may run without it.`, {
+      cause: error,
+    })
   let descriptor: number
   let size = 0
   try {

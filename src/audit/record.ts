@@ -45,7 +45,8 @@ export function decodeRecord(line: string): { readonly record: AuditRecord; read
   }
   if (typeof parsed !== 'object' || parsed === null || typeof parsed.h !== 'string') return { fault: 'it has no hash' }
   const { h, ...record } = parsed
-  if (record['v'] !== RECORD_VERSION) return { fault: `it has version ${String(record['v'])}; this version of holdfast reads ${RECORD_VERSION}` }
+  if (record['v'] !== RECORD_VERSION)
+    return { fault: `it has version ${JSON.stringify(record['v'])}; this version of holdfast reads ${RECORD_VERSION}` }
   const written = encodeRecord(record as AuditRecord)
   if (written.hash !== h) return { fault: 'its hash does not match its content' }
   if (written.line !== line) return { fault: 'it is not written in canonical form' }

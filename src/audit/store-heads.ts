@@ -54,7 +54,7 @@ function lastNote(file: string): Note | undefined {
     if (opened === undefined || 'fault' in opened) return undefined
     const { storeId, storeName } = opened.record
     const tail = read(descriptor, Math.max(0, size - TAIL_BYTES), TAIL_BYTES)
-    for (const line of tail.split('\n').reverse()) {
+    for (const line of tail.split('\n').toReversed()) {
       const decoded = line.includes('"store":{') ? decodeRecord(line) : undefined
       if (decoded === undefined || 'fault' in decoded) continue
       return { storeId, storeName, head: decoded.record['store'] as unknown as StoreHead }

@@ -25,7 +25,11 @@ export interface StoredHead {
 }
 
 /** Checks one chain, line by line, against the head that the store has of it. */
-export async function verifyChain(chain: string, lines: AsyncIterable<string> | Iterable<string>, stored: StoredHead | undefined): Promise<ChainVerdict> {
+export async function verifyChain(
+  chain: string,
+  lines: AsyncIterable<string> | Iterable<string>,
+  stored: StoredHead | undefined,
+): Promise<ChainVerdict> {
   let count = 0
   let prev = chain
   const verdict = (fault?: string): ChainVerdict => ({
@@ -67,7 +71,14 @@ export async function verifyAudit(directory: string, store?: Store): Promise<rea
   for (const chain of [...chains].sort()) {
     const file = join(folder, `${chain}.jsonl`)
     if (existsSync(file)) verdicts.push(await verifyChain(chain, wholeLines(file), heads.get(chain)))
-    else verdicts.push({ chain, ok: false, records: 0, beyondHead: 0, fault: `${file} is missing; the store knows of ${heads.get(chain)!.count} records` })
+    else
+      verdicts.push({
+        chain,
+        ok: false,
+        records: 0,
+        beyondHead: 0,
+        fault: `${file} is missing; the store knows of ${heads.get(chain)!.count} records`,
+      })
   }
   return verdicts
 }
@@ -87,7 +98,7 @@ async function* wholeLines(file: string): AsyncGenerator<string> {
 
 async function storedHeads(store: Store): Promise<Map<string, StoredHead>> {
   const heads = new Map<string, StoredHead>()
-  for (let after: string | undefined; ; ) {
+  for (let after: string | undefined; ;) {
     const page = await store.list('head/', { limit: 1_000, ...(after === undefined ? {} : { after }) })
     for (const { key, value } of page) heads.set(key.slice('head/'.length), value as unknown as StoredHead)
     if (page.length < 1_000) return heads

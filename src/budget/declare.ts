@@ -28,7 +28,9 @@ export async function declareBudgets(
   const declared = new Set(paths)
   for (const path of paths) assertDeclaredPath(path, declared)
   // Parents first, so that a child is never there without them.
-  const records = paths.sort((a, b) => a.split('/').length - b.split('/').length).map((path) => ({ path, record: toRecord(path, declarations[path]!) }))
+  const records = paths
+    .sort((a, b) => a.split('/').length - b.split('/').length)
+    .map((path) => ({ path, record: toRecord(path, declarations[path]!) }))
   for (const { path, record } of records) await declare(committer, path, record, onIgnored)
 }
 
@@ -45,9 +47,12 @@ async function declare(committer: Committer, path: string, record: BudgetRecord,
     }
     const result = await committer.commit(known === undefined ? creation(path, record) : change(path, entry!.version, known, record))
     if (result.outcome === 'ok') return
-    if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${committer.store.name} did not answer.`, { cause: result.cause })
+    if (result.outcome === 'unknown')
+      throw new HoldfastError('ERR_STORE', `${committer.store.name} did not answer.`, { cause: result.cause })
     if (result.outcome === 'refused') {
-      throw declarationError(`Budget \`${path}\`: revision ${record.revision} lowers a limit by more than is free (${result.which} has ${String(result.value)}). Lower it less, or wait until more is returned.`)
+      throw declarationError(
+        `Budget \`${path}\`: revision ${record.revision} lowers a limit by more than is free (${result.which} has ${JSON.stringify(result.value)}). Lower it less, or wait until more is returned.`,
+      )
     }
   }
   throw new HoldfastError('ERR_STORE', `Budget \`${path}\` changed ${MAX_ATTEMPTS} times while it was opened.`)
@@ -59,7 +64,9 @@ const declarationError = (message: string): HoldfastError => new HoldfastError('
 const isShape = (path: string): boolean => path.split('/').includes('*')
 
 function creation(path: string, record: BudgetRecord): Batch {
-  const legs = isShape(path) ? [] : Object.entries(record.limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${path}`), limit }))
+  const legs = isShape(path)
+    ? []
+    : Object.entries(record.limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${path}`), limit }))
   return {
     // Counters without a record are the remains of a budget that was lost; they are no start for a new one.
     check: [{ key: budgetKey(path), version: 0 }, ...legs.map(({ key }) => ({ key, version: 0 }))],
@@ -69,24 +76,29 @@ function creation(path: string, record: BudgetRecord): Batch {
 
 function change(path: string, version: number, known: BudgetRecord, record: BudgetRecord): Batch {
   const dropped = Object.keys(known.limits).filter((dimension) => !(dimension in record.limits))
-  if (dropped.length > 0) throw declarationError(`Budget \`${path}\`: revision ${record.revision} no longer limits \`${dropped.join('`, `')}\`; a limit can be raised, not dropped.`)
+  if (dropped.length > 0)
+    throw declarationError(
+      `Budget \`${path}\`: revision ${record.revision} no longer limits \`${dropped.join('`, `')}\`; a limit can be raised, not dropped.`,
+    )
   const add: Add[] = []
   for (const [dimension, limit] of Object.entries(record.limits)) {
     const by = limit - (known.limits[dimension] ?? 0)
     if (!isShape(path) && by !== 0) add.push({ key: counterKey('free', `${dimension}/${path}`), by, min: 0 })
   }
-  return { check: [{ key: budgetKey(path), version }], add, set: [{ key: budgetKey(path), value: { ...known, ...record } as never }] }
+  return { check: [{ key: budgetKey(path), version }], add, set: [{ key: budgetKey(path), value: { ...known, ...record } }] }
 }
 
 function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): void {
-  const write = ({ limits }: BudgetRecord): string =>
-    Object.keys(limits)
-      .sort()
-      .map((dimension) => `${dimension} ${formatAmount(dimension, limits[dimension]!)}`)
-      .join(', ')
-  if (write(known) === write(declared)) return
+  if (writeLimits(known) === writeLimits(declared)) return
   throw declarationError(
-    `Budget \`${path}\` revision ${declared.revision} is declared as ${write(declared)}, but the store has ${write(known)} under the same revision. ` +
+    `Budget \`${path}\` revision ${declared.revision} is declared as ${writeLimits(declared)}, but the store has ${writeLimits(known)} under the same revision. ` +
       `Declare the same limits, or raise the revision to ${declared.revision + 1}.`,
   )
+}
+
+function writeLimits({ limits }: BudgetRecord): string {
+  return Object.keys(limits)
+    .sort()
+    .map((dimension) => `${dimension} ${formatAmount(dimension, limits[dimension]!)}`)
+    .join(', ')
 }

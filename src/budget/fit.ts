@@ -26,15 +26,17 @@ export interface Need {
 export function fitOf(legs: readonly Leg[], standings: readonly Standing[], { fixed, output }: Need): Fit {
   let outputTokens = output.tokens
   let later: Fit | undefined
+  let never: Fit | undefined
   for (const [index, leg] of legs.entries()) {
     if (leg.over) continue
     const standing = standings[index]!
-    if (leg.amount > standing.free + standing.out) return { fit: 'never', leg, standing }
-    if (leg.amount > standing.free) later ??= { fit: 'later', leg, standing }
+    if (leg.amount > standing.free + standing.out) never = { fit: 'never', leg, standing }
+    else if (leg.amount > standing.free) later ??= { fit: 'later', leg, standing }
     const each = output.perToken[leg.dimension] ?? 0
     if (each > 0) outputTokens = Math.min(outputTokens, Math.floor((standing.free - (fixed[leg.dimension] ?? 0)) / each))
   }
-  return later ?? { fit: 'now', outputTokens }
+  // Of several levels without room the lowest is named: it is the one that its owner can change.
+  return never ?? later ?? { fit: 'now', outputTokens }
 }
 
 /** Says no for money, naming the level that binds and the smallest change that would pass. */

@@ -237,7 +237,8 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
       }
       if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
       if (result.outcome === 'refused') {
-        if (!result.which.startsWith('free/')) throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
+        if (!result.which.startsWith('free/'))
+          throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
         unabsorbed.add(result.which.slice('free/'.length))
         continue
       }
@@ -259,7 +260,10 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
     const [entry] = await store.read([key])
     levels.forget(key)
     const frozen = 'a call used more than its worst case, and no free money covered it'
-    return { check: [{ key, version: entry!.version }], set: [{ key, value: { ...(entry!.value as Record<string, never>), frozen } as never }] }
+    return {
+      check: [{ key, version: entry!.version }],
+      set: [{ key, value: { ...(entry!.value as Record<string, never>), frozen } }],
+    }
   }
 
   return { take, end }

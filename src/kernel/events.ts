@@ -11,7 +11,16 @@ export interface KernelEvent {
    * - `trouble`: work in the background failed and will be tried again
    * - `revision-ignored`: a declared budget has a lower revision than the store
    */
-  readonly type: 'assumed' | 'escape' | 'overrun' | 'suspended' | 'would-refuse' | 'report-delayed' | 'audit-gap' | 'trouble' | 'revision-ignored'
+  readonly type:
+    | 'assumed'
+    | 'escape'
+    | 'overrun'
+    | 'suspended'
+    | 'would-refuse'
+    | 'report-delayed'
+    | 'audit-gap'
+    | 'trouble'
+    | 'revision-ignored'
   readonly message: string
 }
 

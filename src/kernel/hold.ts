@@ -45,7 +45,10 @@ export function createHold(grant: Grant, context: HoldContext): Hold {
     const late = ended?.how === 'charged' && how === 'settled'
     if (ended !== undefined && !late) {
       if (ended.how === how && (how !== 'settled' || sameAmounts(ended.used, used))) return
-      throw new HoldfastError('ERR_HOLD_STATE', `Hold ${grant.holdId} is ${ended.how} already; it cannot be ${how}${how === 'settled' ? ' with other amounts' : ''}.`)
+      throw new HoldfastError(
+        'ERR_HOLD_STATE',
+        `Hold ${grant.holdId} is ${ended.how} already; it cannot be ${how}${how === 'settled' ? ' with other amounts' : ''}.`,
+      )
     }
     ended = { how, used }
     clearTimeout(timer)
@@ -63,7 +66,14 @@ export function createHold(grant: Grant, context: HoldContext): Hold {
 
   function recordEnd(how: Ended['how'], used: Amounts, { reason, answer }: { reason?: string; answer?: Answer | undefined }): void {
     try {
-      log.append('outcome', { ...about, outcome: how, used, ...(how === 'charged' ? { assumed: true } : {}), ...(reason === undefined ? {} : { reason }), ...answer })
+      log.append('outcome', {
+        ...about,
+        outcome: how,
+        used,
+        ...(how === 'charged' ? { assumed: true } : {}),
+        ...(reason === undefined ? {} : { reason }),
+        ...answer,
+      })
     } catch (error) {
       // The answer is paid for and the ledger will have it; only the trail has a gap, and that must be known.
       emit({ type: 'audit-gap', message: `The outcome of hold ${grant.holdId} could not be recorded: ${String(error)}` })

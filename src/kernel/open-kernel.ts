@@ -106,12 +106,21 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
   if (directory !== undefined) await assertStoreIsWhole(directory, store)
   const boot = newId()
   const chain = openChain({ boot, clock, durable: options.audit === 'durable', ...(directory === undefined ? {} : { directory }) })
-  chain.append('open', { version: VERSION, node: process.version, host: hostname(), pid: process.pid, mode, storeName: store.name, storeId: store.id })
+  chain.append('open', {
+    version: VERSION,
+    node: process.version,
+    host: hostname(),
+    pid: process.pid,
+    mode,
+    storeName: store.name,
+    storeId: store.id,
+  })
   const committer = groupCommits(store, { boot, chainHead: () => chain.head(), onStoreHead: (head) => chain.noteStoreHead(head) })
   if (options.budgets !== undefined) {
     await declareBudgets(committer, options.budgets, (message) => emit({ type: 'revision-ignored', message }))
   }
-  const trouble = (error: unknown): void => emit({ type: 'trouble', message: `A background task failed and will be tried again: ${String(error)}` })
+  const trouble = (error: unknown): void =>
+    emit({ type: 'trouble', message: `A background task failed and will be tried again: ${String(error)}` })
   const processes = createProcesses({
     committer,
     boot,
@@ -176,7 +185,8 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
 async function approve(approval: Approval & { expiresInMs: number }, committer: Committer, chain: Chain): Promise<void> {
   const { agent, tool, argsHash, by, expiresInMs } = approval
   for (const [field, value] of Object.entries({ agent, tool, by })) assertName(`approval.${field}`, value)
-  if (!/^[\w-]{43}$/.test(argsHash)) throw new TypeError(`\`approval.argsHash\` must be the hash that the refusal carries, got ${JSON.stringify(argsHash)}.`)
+  if (!/^[\w-]{43}$/.test(argsHash))
+    throw new TypeError(`\`approval.argsHash\` must be the hash that the refusal carries, got ${JSON.stringify(argsHash)}.`)
   assertDuration('approval.expiresInMs', expiresInMs)
   if (expiresInMs > MAX_APPROVAL_MS) throw new RangeError(`\`approval.expiresInMs\` may be at most ${MAX_APPROVAL_MS} (30 days).`)
   const now = await committer.store.now()
@@ -209,7 +219,8 @@ async function endKernel({ open, reports, processes, committer, chain }: Ending)
 
 function modeOf(given: string | undefined): 'enforce' | 'observe' {
   const mode = given ?? (process.env['HOLDFAST_MODE'] || 'enforce')
-  if (mode !== 'enforce' && mode !== 'observe') throw new TypeError(`\`mode\` (or HOLDFAST_MODE) must be 'enforce' or 'observe', got ${JSON.stringify(mode)}.`)
+  if (mode !== 'enforce' && mode !== 'observe')
+    throw new TypeError(`\`mode\` (or HOLDFAST_MODE) must be 'enforce' or 'observe', got ${JSON.stringify(mode)}.`)
   return mode
 }
 

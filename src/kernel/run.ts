@@ -49,7 +49,12 @@ export function latchedRefusal(run: Run, path: string): Refusal | undefined {
 }
 
 /** Remembers a refusal that ends the work on its budget; `watch` tells when that budget changes. */
-export function latch(run: Run, refusal: Refusal, budget: string, watch: (facts: BudgetFacts | undefined, wake: () => void) => () => void): void {
+export function latch(
+  run: Run,
+  refusal: Refusal,
+  budget: string,
+  watch: (facts: BudgetFacts | undefined, wake: () => void) => () => void,
+): void {
   if (run.latches.size >= MAX_LATCHES && !run.latches.has(budget)) return
   run.latches.get(budget)?.stop()
   const entry: Latch = { refusal, untilMs: performance.now() + LATCH_MS, changed: false, stop: () => stopWatching() }

@@ -6,6 +6,7 @@ import { newId, sha256 } from '../lib/ids.ts'
 import { withAmbient } from '../lib/ambient.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import { FragmentConflict, type Grant } from '../budget/ledger.ts'
+import type { Prices } from '../waist/price.ts'
 import type { Store } from '../stores/store.ts'
 import type { Action, ProposedAction } from '../waist/action.ts'
 import type { Fragment, Gate, Verdict } from '../waist/gate.ts'
@@ -19,6 +20,7 @@ export interface ScopeContext extends HoldContext {
   readonly gates: readonly Gate[]
   readonly observe: boolean
   readonly store: Store
+  readonly prices: () => Promise<Prices>
   /** @throws {HoldfastError} `ERR_CLOSED` */
   readonly assertOpen: () => void
 }
@@ -82,18 +84,23 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
         continue
       }
       narrowed = capped(narrowed, verdict.caps?.maxOutputTokens)
-      for (const [name, operations] of Object.entries(verdict.fragment ?? {})) parts[name as keyof Fragment].push(...(operations as unknown[]))
+      for (const [name, operations] of Object.entries(verdict.fragment ?? {}))
+        parts[name as keyof Fragment].push(...(operations as unknown[]))
     }
     return { narrowed, fragment: parts as Fragment }
   }
 
-  async function decide(action: Action): Promise<Verdict> {
+  async function decide(action: Action): Promise<Refusal | undefined> {
+    context.assertOpen()
     const proposed = propose(action)
     for (const gate of gates) {
       const verdict = await gate.decide(proposed)
-      if (verdict.verdict !== 'allow' && !observe) return verdict
+      if (verdict.verdict === 'allow' || observe) continue
+      const refusal = refusalOf(verdict, proposed)
+      note(refusal, proposed)
+      return refusal
     }
-    return { verdict: 'allow' }
+    return undefined
   }
 
   /** Remembers a refusal where it will be looked for: in the run, in the scope, in the trail. */
@@ -105,7 +112,9 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     log.append('refused', { code: refusal.code, agent, task, budget, kind, resource, argsHash, reason: refusal.message })
     if (run === undefined || refusal.details.endsRun !== true) return
     const bound = refusal.details.budget
-    latch(run, refusal, bound?.budget ?? budget, (_facts, wake) => store.watch(bound === undefined ? 'budget/' : `free/${bound.dimension}/${bound.budget}`, wake))
+    latch(run, refusal, bound?.budget ?? budget, (_facts, wake) =>
+      store.watch(bound === undefined ? 'budget/' : `free/${bound.dimension}/${bound.budget}`, wake),
+    )
   }
 
   const scope: Scope = {
@@ -132,6 +141,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     get refusal() {
       return currentRun() === undefined ? latest : currentRun()!.refusal
     },
+    prices: context.prices,
     report(event) {
       emit({ type: event.type, message: event.message })
       log.append('event', { type: event.type, agent, task, budget, message: event.message } satisfies Record<string, Json>)
@@ -152,7 +162,11 @@ function refusalOf(verdict: Exclude<Verdict, { verdict: 'allow' }>, { agent, res
     return new Refusal('ERR_APPROVAL_REQUIRED', verdict.reason, { ...about, wouldPass })
   }
   const { code = 'ERR_PERMISSION_DENIED', reason, wouldPass, modelMessage } = verdict
-  return new Refusal(code, reason, { ...about, ...(wouldPass === undefined ? {} : { wouldPass }), ...(modelMessage === undefined ? {} : { modelMessage }) })
+  return new Refusal(code, reason, {
+    ...about,
+    ...(wouldPass === undefined ? {} : { wouldPass }),
+    ...(modelMessage === undefined ? {} : { modelMessage }),
+  })
 }
 
 function capped(action: ProposedAction, maxOutputTokens: number | undefined): ProposedAction {

@@ -119,8 +119,8 @@ export class Refusal extends HoldfastError {
 const MAX_DEPTH = 16
 
 /**
- * Finds the refusal inside whatever a framework made of it: looks through `.cause`, `.error`, `.errors`
- * and `.lastError`, at most 16 levels deep.
+ * Finds the refusal inside whatever a framework made of it: looks through `.cause`, `.error`, `.errors`,
+ * `.lastError` and the 402 body, at most 16 levels deep.
  *
  * @returns The refusal, or `undefined` when the error is about something else.
  */
@@ -133,8 +133,8 @@ export function findRefusal(error: unknown): Refusal | undefined {
       if (typeof candidate !== 'object' || candidate === null || seen.has(candidate)) continue
       seen.add(candidate)
       if (Refusal.isInstance(candidate)) return candidate
-      const { cause, error: inner, errors, lastError } = candidate as Record<string, unknown>
-      const carried = refusalFromBody(inner) ?? refusalFromBody(candidate)
+      const { cause, error: inner, errors, lastError, responseBody } = candidate as Record<string, unknown>
+      const carried = refusalFromBody(inner) ?? refusalFromBody(candidate) ?? refusalFromText(responseBody)
       if (carried !== undefined) return carried
       next.push(cause, inner, lastError)
       if (Array.isArray(errors)) next.push(...errors.slice(0, 100))
@@ -165,4 +165,15 @@ function refusalFromBody(value: unknown): Refusal | undefined {
   const body = value as Partial<RefusalBody['error']>
   if (body.type !== 'holdfast_refusal' || typeof body.code !== 'string' || !(body.code in MODEL_MESSAGES)) return undefined
   return new Refusal(body.code, String(body.message), body.holdfast)
+}
+
+/** The AI SDK keeps the body of an error answer as text. */
+function refusalFromText(value: unknown): Refusal | undefined {
+  if (typeof value !== 'string' || !value.includes('holdfast_refusal') || value.length > 65_536) return undefined
+  try {
+    return refusalFromBody((JSON.parse(value) as Partial<RefusalBody>).error)
+  } catch {
+    // A body that only mentions us, in some other format, carries no refusal.
+    return undefined
+  }
 }

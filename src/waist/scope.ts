@@ -1,7 +1,7 @@
 import type { Amounts } from '../lib/amounts.ts'
 import type { Refusal } from '../lib/errors.ts'
+import type { Prices } from './price.ts'
 import type { Action } from './action.ts'
-import type { Verdict } from './gate.ts'
 import type { Answer, Hold } from './hold.ts'
 
 /** Who works on what, and from which budget. */
@@ -27,8 +27,12 @@ export interface Scope extends ScopeIdentity {
    * @throws {HoldfastError} `ERR_STORE`, `ERR_DAMAGE`: the kernel cannot answer, so nothing may run either.
    */
   begin(action: Action, options?: BeginOptions): Promise<Hold>
-  /** Asks the gates without holding money or using anything up. */
-  decide(action: Action): Promise<Verdict>
+  /**
+   * Asks the gates without holding money or using anything up. A refusal is recorded like any other.
+   *
+   * @returns The refusal, or `undefined` when the gates would let it pass.
+   */
+  decide(action: Action): Promise<Refusal | undefined>
   /**
    * `begin`, `fn`, `settle` in one. When `fn` throws, the worst case is charged: it may have been billed.
    *
@@ -39,6 +43,8 @@ export interface Scope extends ScopeIdentity {
   enter<T>(fn: () => T): T
   /** The last refusal of the current run; outside of a run, the scope's last one. */
   readonly refusal: Refusal | undefined
+  /** The price list of the kernel, loaded when it is first asked for. */
+  prices(): Promise<Prices>
   /** Reports what an integration noticed, such as an answer without usage. */
   report(event: ScopeEvent): void
 }

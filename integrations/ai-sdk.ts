@@ -1,0 +1,202 @@
+// The Vercel AI SDK: a language model middleware that holds each call, tool approval that asks the gates, and
+// tools that cannot run past them. Works above the transport guard (`createOpenAI({ fetch: guardFetch(scope) })`)
+// or alone; with both, the guard settles what it claimed and this layer compares.
+
+import type { LanguageModelV4, LanguageModelV4CallOptions, LanguageModelV4Middleware, LanguageModelV4StreamPart } from '@ai-sdk/provider'
+import type { Tool, ToolApprovalStatus, ToolSet } from 'ai'
+import { withAmbient } from '../src/lib/ambient.ts'
+import { findRefusal, type Refusal } from '../src/lib/errors.ts'
+import { sha256 } from '../src/lib/ids.ts'
+import { readAiSdkUsage } from '../src/metering/usage.ts'
+import type { Hold } from '../src/waist/hold.ts'
+import type { Scope, ScopeSource } from '../src/waist/scope.ts'
+import { boundPrompt } from './ai-sdk-prompt.ts'
+import { isNeverSent, isUnbilled } from './exchange.ts'
+import { runTool, type ToolAmounts } from './guard-function.ts'
+import { modelCall, type ModelCall, type ModelCallOptions } from './model-call.ts'
+import { scopeOf } from './scope-source.ts'
+
+export { findRefusal } from '../src/lib/errors.ts'
+export { guardFetch } from './transport.ts'
+export type { GuardOptions } from './transport.ts'
+export type { ToolAmounts } from './guard-function.ts'
+
+/** Options of {@link holdfastMiddleware}. */
+export interface MiddlewareOptions extends Omit<ModelCallOptions, 'provider'> {
+  /** Statuses of errors that the provider does not bill. @default 400 to 407, 409 to 499 */
+  readonly unbilledStatuses?: readonly number[]
+}
+
+interface Held {
+  readonly scope: Scope
+  readonly hold: Hold
+  readonly call: ModelCall
+  readonly params: LanguageModelV4CallOptions
+}
+
+/**
+ * Middleware for `wrapLanguageModel`: each call of the model is held before it is sent, clamped to what was
+ * held, and settled from the provider's usage.
+ *
+ * `generateText` rejects with the `Refusal` itself. `streamText` swallows errors: look at `onError`, or at
+ * `scope.refusal`.
+ *
+ * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
+ */
+export function holdfastMiddleware(source?: ScopeSource, options: MiddlewareOptions = {}): LanguageModelV4Middleware {
+  return {
+    specificationVersion: 'v4',
+    async wrapGenerate({ model, params }) {
+      const held = await begin(source, model, params, options)
+      const result = await attempt(held, options, () => model.doGenerate(held.params))
+      await settle(held, result.usage, result.response?.id)
+      return result
+    },
+    async wrapStream({ model, params }) {
+      const held = await begin(source, model, params, options)
+      const result = await attempt(held, options, () => model.doStream(held.params))
+      return { ...result, stream: result.stream.pipeThrough(meter(held)) }
+    },
+  }
+}
+
+async function begin(
+  source: ScopeSource,
+  model: LanguageModelV4,
+  params: LanguageModelV4CallOptions,
+  options: MiddlewareOptions,
+): Promise<Held> {
+  params.abortSignal?.throwIfAborted()
+  const scope = scopeOf(source)
+  const { body, bytes, text } = boundPrompt(model.modelId, params)
+  const { maxInputTokens, defaultMaxOutputTokens } = options
+  const call = await modelCall(
+    scope,
+    { id: model.modelId, serviceTier: body.serviceTier },
+    sha256(text),
+    (known) => body.bound(bytes, known),
+    {
+      provider: model.provider,
+      maxInputTokens,
+      defaultMaxOutputTokens,
+    },
+  )
+  const hold = await scope.begin(call.action, params.abortSignal === undefined ? {} : { signal: params.abortSignal })
+  return { scope, hold, call, params: { ...params, maxOutputTokens: hold.caps.maxOutputTokens ?? call.bound.outputTokensPerChoice } }
+}
+
+/** Sends the call with its hold in the task, so that a transport guard below finds it. */
+async function attempt<T>({ hold }: Held, { unbilledStatuses }: MiddlewareOptions, send: () => PromiseLike<T>): Promise<T> {
+  try {
+    return await withAmbient({ hold }, send)
+  } catch (error) {
+    const refusal = findRefusal(error)
+    const status = (error as { statusCode?: unknown } | undefined)?.statusCode
+    if (refusal !== undefined) await hold.release('the transport guard refused it')
+    else if (typeof status === 'number' && isUnbilled(status, unbilledStatuses)) await hold.release(`status ${status} is not billed`)
+    else if (isNeverSent(error)) await hold.release('never sent')
+    else await hold.charge(`it failed: ${error instanceof Error ? error.message : String(error)}`)
+    throw refusal ?? error
+  }
+}
+
+async function settle({ scope, hold, call }: Held, reported: unknown, responseId: string | undefined): Promise<void> {
+  const usage = readAiSdkUsage(reported)
+  const used = usage === undefined ? undefined : call.used(usage)
+  if (used !== undefined) {
+    const { amounts, priceSource } = used
+    return hold.settle(amounts, {
+      ...(responseId === undefined ? {} : { responseId }),
+      ...(priceSource === undefined ? {} : { priceSource }),
+    })
+  }
+  // Ended already: its HTTP attempt read the usage that the framework lost.
+  if (hold.state !== 'held') return
+  const model = call.action.resource
+  const message = `An answer of \`${model}\` came without usage and was charged at its worst case. Let the provider send it (createOpenAICompatible({ includeUsage: true })), or put guardFetch(scope) under it.`
+  scope.report({ type: 'assumed', message })
+  await hold.charge('the answer has no usage that could be priced')
+}
+
+/** Passes a stream on and settles at its end; a stream that is left or breaks is charged at worst. */
+function meter(held: Held): TransformStream<LanguageModelV4StreamPart, LanguageModelV4StreamPart> {
+  let responseId: string | undefined
+  let usage: unknown
+  let finished = false
+  return new TransformStream<LanguageModelV4StreamPart, LanguageModelV4StreamPart>({
+    transform(part, controller) {
+      if (part.type === 'response-metadata') responseId = part.id ?? responseId
+      if (part.type === 'finish') {
+        usage = part.usage
+        finished = true
+      }
+      controller.enqueue(part)
+    },
+    // Before the end reaches the caller, so that whoever has read everything sees it in the budget.
+    flush: () => (finished ? settle(held, usage, responseId) : held.hold.charge('the stream ended without a finish part')),
+    cancel: () => (finished ? settle(held, usage, responseId) : held.hold.charge('the stream was left or broke off')),
+  })
+}
+
+/**
+ * The `toolApproval` of `generateText`, `streamText` and agents: `deny` is `denied`, `ask` is `user-approval`,
+ * `allow` is `undefined`, which leaves everything as it would be without it.
+ *
+ * The user's yes in the AI SDK is not enough for an `ask` rule: `kernel.approve` is, and a tool of
+ * {@link guardTools} runs only with it. So a forged approval message in the history opens nothing.
+ */
+export function toolApproval(
+  source?: ScopeSource,
+): (options: { readonly toolCall: { readonly toolName: string; readonly input: unknown } }) => Promise<ToolApprovalStatus> {
+  return async ({ toolCall: { toolName, input } }) => {
+    const refusal = await scopeOf(source).decide({ kind: 'tool', resource: toolName, args: input })
+    if (refusal === undefined) return undefined
+    if (refusal.code === 'ERR_APPROVAL_REQUIRED') return { type: 'user-approval', reason: refusal.message }
+    return { type: 'denied', reason: refusal.toModelMessage() }
+  }
+}
+
+/**
+ * Puts the `execute` of every tool behind the gates. A refusal becomes a tool error whose text is for the model
+ * and whose `cause` is the refusal; the loop goes on. Tools that run elsewhere (no `execute`) stay as they are.
+ *
+ * @param toolAmounts - What calls of tools count as. @default nothing but the permission to make them
+ */
+export function guardTools<T extends ToolSet>(source: ScopeSource, tools: T, toolAmounts?: ToolAmounts): T {
+  const guarded = Object.entries(tools).map(([name, tool]) => [
+    name,
+    typeof tool.execute === 'function' ? guardTool(name, tool, source, toolAmounts) : tool,
+  ])
+  return Object.fromEntries(guarded) as T
+}
+
+function guardTool(name: string, tool: Tool, source: ScopeSource, amounts: ToolAmounts | undefined): Tool {
+  const execute = tool.execute as (this: unknown, input: unknown, options: unknown) => unknown
+  const run = (input: unknown, fn: () => unknown): Promise<unknown> => runTool(source, { name, args: input, amounts }, fn, refuse)
+  if (execute.constructor.name !== 'AsyncGeneratorFunction') {
+    return {
+      ...tool,
+      execute: (input: unknown, options: unknown) => run(input, async () => last(await execute.call(tool, input, options))),
+    }
+  }
+  return {
+    ...tool,
+    async *execute(input: unknown, options: unknown) {
+      // Asked before the first step; what was held for it is settled then, and its results pass on as they come.
+      yield* (await run(input, () => execute.call(tool, input, options))) as AsyncIterable<unknown>
+    },
+  }
+}
+
+/** What the model reads of a tool error is its message; what the caller finds in it is its cause. */
+function refuse(refusal: Refusal): never {
+  throw new Error(refusal.toModelMessage(), { cause: refusal })
+}
+
+/** A tool may answer with a sequence, whose last element is its result. */
+async function last(result: unknown): Promise<unknown> {
+  if (typeof result !== 'object' || result === null || !(Symbol.asyncIterator in result)) return result
+  let latest: unknown
+  for await (const value of result as AsyncIterable<unknown>) latest = value
+  return latest
+}

@@ -1,0 +1,98 @@
+// The OpenAI SDK: a client of the same class, on the same budget as everything else. Its `fetch` is the
+// transport guard, so every endpoint, helper, retry and clone of the client passes it; on top of that, a refusal
+// comes out as itself, and functions of `runTools` ask before they run.
+
+import { findRefusal } from '../src/lib/errors.ts'
+import type { ScopeSource } from '../src/waist/scope.ts'
+import { runTool, type ToolAmounts } from './guard-function.ts'
+import { guardFetch, unguarded, type GuardOptions } from './transport.ts'
+
+export { findRefusal } from '../src/lib/errors.ts'
+export { guardFetch } from './transport.ts'
+export type { GuardOptions } from './transport.ts'
+export type { ToolAmounts } from './guard-function.ts'
+
+/** Options of {@link wrapOpenAI}. */
+export interface WrapOpenAIOptions extends Omit<GuardOptions, 'fetch'> {
+  /** What calls of tools count as. @default nothing but the permission to make them */
+  readonly toolAmounts?: ToolAmounts
+}
+
+/** The part of the client that is used; the package itself is not imported. */
+interface Client {
+  withOptions(options: object): Client
+  fetch: typeof fetch
+  makeStatusError(status: number, error: unknown, message: unknown, headers: unknown): Error
+  readonly chat: { readonly completions: { runTools(body: RunToolsBody, ...rest: unknown[]): unknown } }
+}
+
+interface RunToolsBody {
+  readonly tools: readonly unknown[]
+}
+
+type AnyFunction = (...args: unknown[]) => unknown
+
+/**
+ * Returns a client like this one whose calls are held, clamped and settled; the given client stays as it is.
+ *
+ * Methods, types, `APIPromise`s and streams are the SDK's own. A refusal is thrown as a `Refusal` before any
+ * HTTP request leaves, and is not retried.
+ *
+ * @param client - An `OpenAI` (or a subclass, such as `AzureOpenAI`) of the `openai` package, version 7.
+ * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
+ * @throws {TypeError} When `client` is not such a client.
+ */
+export function wrapOpenAI<T extends object>(client: T, source?: ScopeSource, options: WrapOpenAIOptions = {}): T {
+  const original = client as unknown as Partial<Client>
+  if (typeof original.withOptions !== 'function' || typeof original.fetch !== 'function') {
+    throw new TypeError('Expected a client of the `openai` package, version 7: new OpenAI().')
+  }
+  const { toolAmounts, ...guardOptions } = options
+  const fetch = guardFetch(source, { provider: 'openai', ...guardOptions, fetch: unguarded(original.fetch)! })
+  // The class's own methods: those of a client that is wrapped already would wrap it for its old scope again.
+  const methods = Object.getPrototypeOf(client) as Client
+  const wrapped = methods.withOptions.call(client, { fetch })
+  wrapped.makeStatusError = (...args) =>
+    findRefusal({ error: args[1] }) ?? findRefusal(args[1]) ?? methods.makeStatusError.apply(wrapped, args)
+  // A clone keeps the guarded fetch, or is given another one; either way it is wrapped like this client.
+  wrapped.withOptions = (clone) => wrapOpenAI(methods.withOptions.call(wrapped, clone), source, options)
+  const { completions } = wrapped.chat
+  const runner = Object.getPrototypeOf(completions) as typeof completions
+  completions.runTools = (body, ...rest) =>
+    runner.runTools.call(completions, { ...body, tools: body.tools.map((tool) => guardRunnable(tool, source, toolAmounts)) }, ...rest)
+  return wrapped as unknown as T
+}
+
+/** A tool of `runTools`: the function asks first, and a refusal is its answer to the model. */
+function guardRunnable(tool: unknown, source: ScopeSource, amounts: ToolAmounts | undefined): unknown {
+  const { function: runnable } = tool as { function?: { function?: AnyFunction; name?: string } }
+  if (typeof runnable?.function !== 'function') return tool
+  const name = runnable.name ?? runnable.function.name
+  return { ...(tool as object), function: { ...runnable, name, function: guardNamed(name, runnable.function, source, amounts) } }
+}
+
+/**
+ * Puts functions that a model may call behind the gates, for loops that call them by hand. A refusal is
+ * returned as text for the model; an error of the function is thrown as it is.
+ *
+ * @param functions - By name of the tool; the first parameter is the parsed arguments.
+ */
+export function guardFunctions<F extends Readonly<Record<string, (args: never) => unknown>>>(
+  source: ScopeSource,
+  functions: F,
+  toolAmounts?: ToolAmounts,
+): { readonly [K in keyof F]: (...args: Parameters<F[K]>) => Promise<Awaited<ReturnType<F[K]>> | string> } {
+  const guarded = Object.entries(functions).map(([name, fn]) => [name, guardNamed(name, fn as AnyFunction, source, toolAmounts)])
+  return Object.fromEntries(guarded) as never
+}
+
+function guardNamed(name: string, fn: AnyFunction, source: ScopeSource, amounts: ToolAmounts | undefined): AnyFunction {
+  const guarded: AnyFunction = (...args) =>
+    runTool(
+      source,
+      { name, args: args[0] ?? null, amounts },
+      () => fn(...args),
+      (refusal) => refusal.toModelMessage(),
+    )
+  return Object.defineProperty(guarded, 'name', { value: name })
+}

@@ -1,0 +1,141 @@
+// A stream of events, passed on as it comes, with its usage taken at the end. The caller's end of the stream
+// comes after the hold has been settled, so whoever has read the answer to its end sees it in the budget.
+
+import { createEventSplitter, dataOf } from './sse.ts'
+import type { Finding } from './endpoint.ts'
+import { endBroken, settleFound, type Exchange } from './exchange.ts'
+
+/** Wraps the body of a streamed answer. */
+export function meteredStream(
+  body: ReadableStream<Uint8Array>,
+  upstream: AbortController,
+  signal: AbortSignal | undefined,
+  exchange: Exchange,
+): ReadableStream<Uint8Array> {
+  const reader = body.getReader()
+  const meter = createMeter(exchange)
+  let left = false
+  let settled = false
+  let stopListening: (() => void) | undefined
+
+  const finish = (): void => {
+    left = true
+    stopListening?.()
+  }
+  const settleOnce = async (): Promise<void> => {
+    if (settled) return
+    settled = true
+    await settleFound(exchange, meter.found)
+  }
+  /** Reads on without the caller. */
+  const drain = async (): Promise<void> => {
+    while (!meter.ended) {
+      const { done, value } = await reader.read()
+      if (done) break
+      meter.push(value)
+    }
+    await settleOnce()
+    await reader.cancel()
+  }
+  const leave = (): void => {
+    if (left) return
+    finish()
+    const giveUp = (): Promise<void> => endBroken(exchange, meter.found, 'the caller left the stream, and it was not read to its end')
+    if (settled) upstream.abort()
+    else exchange.drains.run(upstream, drain, giveUp)
+  }
+
+  async function pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
+    // One chunk may hold no whole event; the caller asked for something, so go on until there is.
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (left) return
+      const out = done ? meter.rest() : meter.push(value)
+      if (done || meter.ended) await settleOnce()
+      for (const bytes of out) controller.enqueue(bytes)
+      if (done) {
+        finish()
+        controller.close()
+      }
+      if (done || out.length > 0) return
+    }
+  }
+
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      const abort = (): void => {
+        if (left) return
+        controller.error(signal!.reason)
+        leave()
+      }
+      if (signal?.aborted === true) abort()
+      else signal?.addEventListener('abort', abort, { once: true })
+      stopListening = () => signal?.removeEventListener('abort', abort)
+    },
+    async pull(controller) {
+      try {
+        await pull(controller)
+      } catch (error) {
+        if (left) return
+        finish()
+        const reason = `the stream broke off: ${error instanceof Error ? error.message : String(error)}`
+        if (!settled) await endBroken(exchange, meter.found, reason)
+        controller.error(error)
+      }
+    },
+    cancel: leave,
+  })
+}
+
+/** Looks at events as they pass. */
+interface Meter {
+  readonly found: Finding | undefined
+  /** True after the last event that matters. */
+  readonly ended: boolean
+  /** Takes a chunk; returns what is to be passed on. */
+  push(chunk: Uint8Array): readonly Uint8Array[]
+  rest(): readonly Uint8Array[]
+}
+
+function createMeter({ endpoint, original }: Exchange): Meter {
+  const splitter = createEventSplitter()
+  let found: Finding | undefined
+  let ended = false
+
+  /** Whether the event is passed on. */
+  function look(event: Uint8Array): boolean {
+    const data = dataOf(event)
+    ended ||= endpoint.isLast(data)
+    if (!endpoint.mayHoldUsage(data)) return true
+    try {
+      const parsed = JSON.parse(data) as Record<string, unknown>
+      found = endpoint.findInEvent(parsed) ?? found
+      return !endpoint.isAddition(parsed, original)
+    } catch {
+      // A malformed event is the caller's to see; it has no usage for us.
+      return true
+    }
+  }
+
+  return {
+    get found() {
+      return found
+    },
+    get ended() {
+      return ended
+    },
+    push: (chunk) => splitter.push(chunk).filter(look),
+    rest() {
+      const rest = splitter.rest()
+      return rest.length > 0 && look(rest) ? [rest] : []
+    },
+  }
+}
+
+/** The usage of a stream that was read as a whole. */
+export function findInEvents(text: string, exchange: Exchange): Finding | undefined {
+  const meter = createMeter(exchange)
+  meter.push(new TextEncoder().encode(text))
+  meter.rest()
+  return meter.found
+}

@@ -1,0 +1,358 @@
+// The most that a model call can use and cost, from its request alone. Everything is rounded against the
+// caller: what cannot be counted here counts as the whole context window, and what has no bound is refused.
+
+import { assertAmount, type Amounts } from '../lib/amounts.ts'
+import { Refusal } from '../lib/errors.ts'
+import { dearestRate, picoToNanoUsd } from './prices.ts'
+import type { ModelPrice, Rates } from '../waist/price.ts'
+import { INPUT_BUCKETS } from './usage.ts'
+import type { TokenBucket } from '../waist/price.ts'
+
+/** Output tokens for each choice of a request that sets no cap; the caller then sends this as the cap. */
+export const DEFAULT_MAX_OUTPUT_TOKENS = 8_192
+
+/** Most choices in one request; the largest `n` that OpenAI documents. */
+export const MAX_CHOICES = 128
+
+// Anthropic puts a system prompt of its own before a request with tools, several hundred tokens long by its
+// page "Tool use with Claude". A short request has fewer bytes than that.
+const CLAUDE_TOOL_PROMPT_TOKENS = 1_024
+
+/** What bounds a request besides its body. Token counts are whole numbers. */
+export interface BoundOptions {
+  /** Most input tokens of a request that refers to something the client cannot count, over all turns of its hosted tools; your word for it. */
+  readonly maxInputTokens?: number | undefined
+  /** The model's, as in {@link ModelPrice}. */
+  readonly contextWindow?: number | undefined
+  /** @default 8192 */
+  readonly defaultMaxOutputTokens?: number | undefined
+  /** The most the model can put out, as in {@link ModelPrice}. */
+  readonly maxOutputTokens?: number | undefined
+}
+
+/** The most that a request can use. */
+export interface RequestBound {
+  /** At least the tokens of the input: the UTF-8 bytes of the whole body, or see `named`. */
+  readonly inputTokens: number
+  /** Reasoning included; the request's own cap, or the one to send with it. */
+  readonly outputTokensPerChoice: number
+  readonly choices: number
+  /** True when the request refers to what the client cannot count (an id, a file, an image, a hosted tool). */
+  readonly named: boolean
+  /** Names of the hosted tools it may use, as in `Usage.toolCalls`. */
+  readonly hostedTools: readonly string[]
+  /** True when the request set its output cap itself. */
+  readonly capSet: boolean
+  readonly model: string
+  readonly serviceTier?: string
+  readonly stream: boolean
+  /** Most calls of hosted tools, all together. @default 0 */
+  readonly maxToolCalls?: number
+  /** Output tokens for each choice on top of the cap: rejected tokens of a `prediction` are billed as output. @default 0 */
+  readonly predictedTokens?: number
+  /** @default false */
+  readonly inputAudio?: boolean
+  /** @default false */
+  readonly outputAudio?: boolean
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** What a walk through a request has found. */
+interface Found {
+  named: boolean
+  inputAudio: boolean
+  readonly hosted: Set<string>
+}
+
+/**
+ * Bounds a chat completion (or a legacy completion) of the OpenAI API.
+ *
+ * Its answers do not say how often a hosted tool ran, so a request with one could not be settled: refused.
+ *
+ * @param body The parsed JSON of the request.
+ * @param bytes Length of that JSON as it is sent, in UTF-8 bytes. Byte-level tokenizers make no more tokens.
+ * @throws {Refusal} `ERR_UNMETERED` when something in it has no bound, saying what to set.
+ * @throws {TypeError | RangeError} When a cap or a number of choices is not one that a provider accepts.
+ */
+export function boundChatRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
+  const fields = checkBody(body, bytes, options)
+  const model = readModel(fields)
+  const found: Found = { named: false, inputAudio: false, hosted: new Set() }
+  for (const message of asList(fields['messages'])) scanMessage(message, found)
+  scanTools(fields['tools'], found)
+  // Fields of OpenAI, xAI and OpenRouter that switch a search on, and models that always search.
+  for (const field of ['web_search_options', 'search_parameters', 'plugins']) if (fields[field] != null) found.hosted.add('web_search')
+  if (/-search-(preview|api)\b|:online$/.test(model)) found.hosted.add('web_search')
+  if (found.hosted.size > 0)
+    throw unmetered(
+      `\`${model}\` would use hosted tools (${[...found.hosted].join(', ')}), and a chat completion does not say how often it did`,
+      'Use the Responses API with `max_tool_calls`',
+    )
+  const caps = [readCap(fields, 'max_tokens'), readCap(fields, 'max_completion_tokens')].filter((cap) => cap !== undefined)
+  return {
+    ...boundOf(fields, model, bytes, options, found, caps),
+    choices: Math.max(readChoices(fields, 'n'), readChoices(fields, 'best_of')) * promptsOf(fields['prompt']),
+    ...(fields['prediction'] != null && { predictedTokens: bytes }),
+  }
+}
+
+/**
+ * Bounds a request to the OpenAI Responses API.
+ *
+ * Hosted tools make one request many turns, each of which reads the context again: their bound is
+ * `max_tool_calls`, and a request without it is refused. What a stored `prompt` adds in tools is not seen.
+ *
+ * @param body The parsed JSON of the request.
+ * @param bytes Length of that JSON as it is sent, in UTF-8 bytes. Byte-level tokenizers make no more tokens.
+ * @throws {Refusal} `ERR_UNMETERED` when something in it has no bound, saying what to set.
+ * @throws {TypeError | RangeError} When a cap is not one that a provider accepts.
+ */
+export function boundResponsesRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
+  const fields = checkBody(body, bytes, options)
+  const model = readModel(fields)
+  const found: Found = { named: false, inputAudio: false, hosted: new Set() }
+  for (const item of asList(fields['input'])) scanItem(item, found)
+  scanTools(fields['tools'], found)
+  if (['previous_response_id', 'conversation', 'prompt', 'context_management'].some((field) => fields[field] != null)) found.named = true
+  const cap = readCap(fields, 'max_output_tokens')
+  const calls = fields['max_tool_calls'] ?? undefined
+  if (calls !== undefined) assertAmount('max_tool_calls', calls)
+  if (found.hosted.size > 0 && calls === undefined)
+    throw unmetered(
+      `\`${model}\` may use hosted tools (${[...found.hosted].join(', ')}) without a limit, so its cost has no bound`,
+      'Set `max_tool_calls` in the request',
+    )
+  return {
+    ...boundOf(fields, model, bytes, options, found, cap === undefined ? [] : [cap], calls),
+    ...(found.hosted.size > 0 && calls !== undefined && { maxToolCalls: calls }),
+  }
+}
+
+/**
+ * What to hold for a request: `fixed` plus `perOutputToken` times its `outputTokensPerChoice`. `usd` is in
+ * nano-USD, at the dearest rate and tier that the bound can meet; every part is rounded up.
+ *
+ * @returns Without `usd` when the price is not known, or lacks a rate for something the request uses
+ *   (audio, any output): refuse that with `ERR_UNKNOWN_PRICE`.
+ * @throws {Refusal} `ERR_UNMETERED` when the price has no fee for a hosted tool, saying what to add.
+ * @throws {RangeError} When an amount is beyond 2^53 - 1.
+ */
+export function worstAmounts(
+  bound: RequestBound,
+  price: ModelPrice | undefined,
+): { readonly fixed: Amounts; readonly perOutputToken: Amounts } {
+  const predicted = (bound.predictedTokens ?? 0) * bound.choices
+  const tokens = bound.inputTokens + predicted
+  assertAmount('tokens', tokens)
+  const unpriced = { fixed: { tokens, calls: 1 }, perOutputToken: { tokens: bound.choices } }
+  if (price === undefined) return unpriced
+  const rates = price.dearest ?? price.rates
+  const fees = worstFees(bound, rates)
+  // An image or a file that is only named may be a video, whose sound is billed as audio.
+  const inputs: TokenBucket[] = INPUT_BUCKETS.filter(
+    (bucket) => bucket !== 'inputAudioTokens' || (bound.named && rates.tokens[bucket] !== undefined),
+  )
+  const input = dearestOf(rates, bound.inputAudio === true ? INPUT_BUCKETS : inputs, bound.inputTokens)
+  const outputs: TokenBucket[] = ['outputTokens', 'reasoningTokens']
+  const output = dearestOf(rates, bound.outputAudio === true ? [...outputs, 'outputAudioTokens'] : outputs, bound.inputTokens)
+  if (input === undefined || output === undefined) return unpriced
+  const fixed = rates.request + fees + input * BigInt(bound.inputTokens) + output * BigInt(predicted)
+  return {
+    fixed: { usd: picoToNanoUsd(fixed), tokens, calls: 1 },
+    perOutputToken: { usd: picoToNanoUsd(output * BigInt(bound.choices)), tokens: bound.choices },
+  }
+}
+
+/**
+ * The name under which a request's price is looked up: the model, or `model@priority` for a service tier
+ * that costs more. `fast` is OpenAI's other name for `priority`. `auto` means what the project is set to:
+ * for a project set to a dearer tier, override the price of the model itself.
+ */
+export function priceKey(model: string, serviceTier?: string | null): string {
+  if (serviceTier == null || ['', 'auto', 'default', 'standard', 'flex'].includes(serviceTier)) return model
+  return `${model}@${serviceTier === 'fast' ? 'priority' : serviceTier}`
+}
+
+function boundOf(
+  fields: Fields,
+  model: string,
+  bytes: number,
+  options: BoundOptions,
+  found: Found,
+  caps: readonly number[],
+  toolCalls = 0,
+): RequestBound {
+  const named = found.named || found.hosted.size > 0
+  const serviceTier = fields['service_tier']
+  const modalities = asList(fields['modalities'])
+  return {
+    model,
+    stream: fields['stream'] === true,
+    ...(typeof serviceTier === 'string' && { serviceTier }),
+    inputTokens: named ? boundNamed(model, bytes, options, found.hosted.size > 0 ? toolCalls + 1 : 1) : bytes + hiddenTokens(fields, model),
+    outputTokensPerChoice:
+      caps.length > 0
+        ? Math.max(...caps)
+        : Math.min(options.maxOutputTokens ?? Infinity, options.defaultMaxOutputTokens ?? DEFAULT_MAX_OUTPUT_TOKENS),
+    capSet: caps.length > 0,
+    choices: 1,
+    named,
+    hostedTools: [...found.hosted].sort(),
+    inputAudio: found.inputAudio,
+    outputAudio: modalities.includes('audio'),
+  }
+}
+
+function boundNamed(model: string, bytes: number, options: BoundOptions, turns: number): number {
+  if (options.maxInputTokens !== undefined) return options.maxInputTokens
+  if (options.contextWindow === undefined)
+    throw unmetered(
+      `The request to \`${model}\` refers to something that cannot be counted here, and the model's context window is not known`,
+      'Set `maxInputTokens`, or add `contextWindow` to the price of the model',
+    )
+  const tokens = Math.max(options.contextWindow, bytes) * turns
+  assertAmount('inputTokens', tokens)
+  return tokens
+}
+
+function hiddenTokens(fields: Fields, model: string): number {
+  return asList(fields['tools']).length > 0 && /claude/i.test(model) ? CLAUDE_TOOL_PROMPT_TOKENS : 0
+}
+
+function dearestOf(rates: Rates, buckets: readonly TokenBucket[], inputTokens: number): bigint | undefined {
+  let dearest = 0n
+  for (const bucket of buckets) {
+    const rate = rates.tokens[bucket]
+    if (rate === undefined) return undefined
+    const pico = dearestRate(rate, inputTokens)
+    if (pico > dearest) dearest = pico
+  }
+  return dearest
+}
+
+/** Which tool takes the calls is the model's choice, so all of them cost the dearest fee. */
+function worstFees(bound: RequestBound, rates: Rates): bigint {
+  let fee = 0n
+  for (const tool of bound.hostedTools) {
+    if (!Object.hasOwn(rates.tools, tool))
+      throw unmetered(
+        `No fee is known for the hosted tool \`${tool}\` on \`${bound.model}\``,
+        `Add it to the price of the model: toolUsdPerThousand: { '${tool}': 0 }`,
+      )
+    if (rates.tools[tool]! > fee) fee = rates.tools[tool]!
+  }
+  if (fee > 0n && bound.maxToolCalls === undefined)
+    throw unmetered(`\`${bound.model}\` may call hosted tools that have a fee, without a limit`, 'Set `maxToolCalls`')
+  return fee * BigInt(bound.maxToolCalls ?? 0)
+}
+
+// Lists of what is known to be text, since a kind of content that is new tomorrow must not count as free.
+const TEXT_PARTS = new Set(['text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text'])
+
+function scanMessage(message: unknown, found: Found): void {
+  const fields = asFields(message)
+  scanContent(fields?.['content'], found)
+  if (fields?.['audio'] == null) return
+  // An assistant's earlier answer in audio, sent back by its id.
+  found.named = true
+  found.inputAudio = true
+}
+
+function scanContent(content: unknown, found: Found): void {
+  for (const part of asList(content)) {
+    if (typeof part === 'string') continue
+    const type = asFields(part)?.['type']
+    if (typeof type !== 'string' || !TEXT_PARTS.has(type)) found.named = true
+    if (type === 'input_audio') found.inputAudio = true
+  }
+}
+
+function scanItem(item: unknown, found: Found): void {
+  const fields = asFields(item)
+  switch (fields?.['type']) {
+    case undefined:
+    case 'message':
+      if (typeof fields?.['role'] !== 'string') found.named = true
+      return scanContent(fields?.['content'], found)
+    case 'function_call':
+    case 'custom_tool_call':
+      return
+    case 'function_call_output':
+    case 'custom_tool_call_output':
+      return scanContent(fields?.['output'], found)
+    case 'additional_tools':
+      return scanTools(fields?.['tools'], found)
+    case 'reasoning':
+      // Encrypted reasoning is longer than its tokens; reasoning by id is only a name.
+      if (typeof fields?.['encrypted_content'] !== 'string' && asList(fields?.['content']).length === 0) found.named = true
+      return
+    default:
+      found.named = true
+  }
+}
+
+function scanTools(tools: unknown, found: Found): void {
+  for (const tool of asList(tools)) {
+    const type = asFields(tool)?.['type']
+    if (type === 'function' || type === 'custom') continue
+    found.hosted.add(typeof type === 'string' ? hostedName(type) : 'unknown')
+  }
+}
+
+/** The name that calls of a tool have in an answer: `web_search_preview_2025_03_11` makes `web_search_call` items. */
+function hostedName(type: string): string {
+  const name = type.replace(/_\d{4}_\d{2}_\d{2}$/, '').replace(/_preview$/, '')
+  return name === 'computer_use' ? 'computer' : name.slice(0, 64)
+}
+
+function checkBody(body: unknown, bytes: number, options: BoundOptions): Fields {
+  const fields = asFields(body)
+  if (fields === undefined) throw new TypeError('Expected `body` to be the parsed JSON object of a request.')
+  assertAmount('bytes', bytes)
+  for (const name of ['maxInputTokens', 'contextWindow', 'defaultMaxOutputTokens', 'maxOutputTokens'] as const)
+    if (options[name] !== undefined) assertAmount(name, options[name])
+  return fields
+}
+
+function readModel(fields: Fields): string {
+  const model = fields['model']
+  if (typeof model === 'string' && model !== '') return model
+  throw unmetered('The request names no model, so it has no price', 'Set `model` in the request')
+}
+
+function readCap(fields: Fields, field: string): number | undefined {
+  const cap = fields[field]
+  if (cap == null) return undefined
+  assertAmount(field, cap)
+  // Some servers take 0 for "no limit".
+  if (cap === 0) throw new RangeError(`Expected \`${field}\` to be at least 1, got 0.`)
+  return cap
+}
+
+/** A number that a provider will reject still gets a bound; one that no provider documents is a mistake of the caller. */
+function readChoices(fields: Fields, field: string): number {
+  const choices = fields[field] ?? 1
+  if (typeof choices !== 'number' || !(Math.abs(choices) <= MAX_CHOICES))
+    throw new TypeError(
+      `Expected \`${field}\` to be a number of choices up to ${MAX_CHOICES}, got \`${JSON.stringify(choices)?.slice(0, 40)}\`.`,
+    )
+  return Math.max(1, Math.ceil(choices))
+}
+
+/** A legacy completion takes a list of prompts and answers each; a list of numbers is one prompt in tokens. */
+function promptsOf(prompt: unknown): number {
+  return Array.isArray(prompt) && typeof prompt[0] !== 'number' ? Math.max(1, prompt.length) : 1
+}
+
+function unmetered(fault: string, fix: string): Refusal {
+  return new Refusal('ERR_UNMETERED', `${fault}. ${fix}.`, { wouldPass: fix })
+}
+
+function asList(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : value == null || typeof value === 'string' ? [] : [value]
+}
+
+function asFields(value: unknown): Fields | undefined {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Fields) : undefined
+}
