@@ -49,8 +49,9 @@ export function meteredStream(
     // One chunk may hold no whole event; the caller asked for something, so go on until there is.
     for (;;) {
       const { done, value } = await reader.read()
-      if (left) return
+      // Counted even when the caller has left meanwhile: the drain goes on behind this chunk.
       const out = done ? meter.rest() : meter.push(value)
+      if (left) return
       if (done || meter.ended) await settleOnce()
       for (const bytes of out) controller.enqueue(bytes)
       if (done) {

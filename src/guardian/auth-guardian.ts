@@ -87,7 +87,10 @@ export class AuthGuardian implements Gate {
     const key = approvalKey(wanted)
     const [approval] = await this.#store.read([key])
     if (approval === null || approval === undefined) {
-      return { verdict: 'ask', reason: `\`${wanted.tool}\` by \`${wanted.agent}\` needs an approval of exactly these arguments (${wanted.argsHash}).` }
+      return {
+        verdict: 'ask',
+        reason: `\`${wanted.tool}\` by \`${wanted.agent}\` needs an approval of exactly these arguments (${wanted.argsHash}).`,
+      }
     }
     // Used up together with the money: two holders of one approval cannot both pass.
     return { verdict: 'allow', fragment: { check: [{ key, version: approval.version }], delete: [key] } }
@@ -97,7 +100,8 @@ export class AuthGuardian implements Gate {
 function assertRule(field: string, rule: Rule): void {
   const unknown = Object.keys(rule).filter((key) => !['effect', 'agent', 'tool', 'where', 'schema'].includes(key))
   if (unknown.length > 0) throw new TypeError(`\`${field}.${unknown[0]}\` is not a field of a rule.`)
-  if (!Object.hasOwn(STRENGTH, rule.effect)) throw new TypeError(`\`${field}.effect\` must be 'allow', 'ask' or 'deny', got ${JSON.stringify(rule.effect)}.`)
+  if (!Object.hasOwn(STRENGTH, rule.effect))
+    throw new TypeError(`\`${field}.effect\` must be 'allow', 'ask' or 'deny', got ${JSON.stringify(rule.effect)}.`)
   for (const [key, value] of Object.entries({ agent: rule.agent ?? '*', tool: rule.tool })) {
     for (const name of [value].flat()) if (name !== '*') assertName(`${field}.${key}`, name)
   }

@@ -17,7 +17,9 @@ export type Constraint =
 /** A schema as zod (3.24 and later), valibot and arktype have it: the Standard Schema interface. */
 export interface StandardSchema {
   readonly '~standard': {
-    readonly validate: (value: unknown) => { readonly issues?: readonly unknown[] | undefined } | Promise<{ readonly issues?: readonly unknown[] | undefined }>
+    readonly validate: (
+      value: unknown,
+    ) => { readonly issues?: readonly unknown[] | undefined } | Promise<{ readonly issues?: readonly unknown[] | undefined }>
   }
 }
 
@@ -45,7 +47,8 @@ export function assertConstraint(field: string, constraint: unknown): asserts co
 export function meets(value: unknown, constraint: Constraint): boolean {
   if (typeof constraint !== 'object' || constraint === null) return value === constraint
   if ('oneOf' in constraint) return constraint.oneOf.some((allowed) => allowed === value)
-  if ('prefix' in constraint) return typeof value === 'string' && value.startsWith(constraint.prefix) && !climbs(value.slice(constraint.prefix.length))
+  if ('prefix' in constraint)
+    return typeof value === 'string' && value.startsWith(constraint.prefix) && !climbs(value.slice(constraint.prefix.length))
   const { min = -Infinity, max = Infinity } = constraint
   return typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max
 }

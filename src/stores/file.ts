@@ -77,6 +77,9 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     },
   })
   let stopFollowing: (() => void) | undefined
+  let syncedBytes = 0
+  const syncs = new Set<Promise<void>>()
+  let closing: Promise<void> | undefined
 
   // Time never runs backwards in a store, whatever the clocks of its writers do.
   const now = (): number => Math.max(clock.now(), fold.timeMs)
@@ -96,33 +99,46 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     fold.readOn()
     const timeMs = now()
     const { results, passing } = decide(fold, batches, timeMs)
-    if (passing.length === 0)
-      return { outcome: 'applied', results: results as BatchResult[], head: { segment: 1, bytes: fold.offset, hash: fold.head } }
-    let outcomes: readonly BatchResult[] | undefined
-    try {
-      outcomes = append(passing, timeMs)
-    } catch (error) {
-      if (error instanceof UnknownOutcome) return { outcome: 'unknown', cause: error }
-      throw error
-    }
-    if (outcomes === undefined) return { outcome: 'contended' }
-    const head: StoreHead = { segment: 1, bytes: fold.offset, hash: fold.head }
-    let next = 0
-    for (let index = 0; index < results.length; index++) results[index] ??= outcomes[next++]!
-    if (sync) {
+    if (passing.length > 0) {
+      let outcomes: readonly BatchResult[] | undefined
       try {
-        await fdatasyncAsync(descriptor)
+        outcomes = append(passing, timeMs)
       } catch (error) {
-        // After a failed sync the system may have dropped the pages; what this process says about the file
-        // cannot be trusted any more.
-        fold.die(new HoldfastError('ERR_STORE', `${file} could not be synced to disk. The store is frozen.`, { cause: error }))
-        return { outcome: 'unknown', cause: error }
+        if (error instanceof UnknownOutcome) return { outcome: 'unknown', cause: error }
+        throw error
       }
+      if (outcomes === undefined) return { outcome: 'contended' }
+      let next = 0
+      for (let index = 0; index < results.length; index++) results[index] ??= outcomes[next++]!
+    }
+    const head: StoreHead = { segment: 1, bytes: fold.headBytes, hash: fold.head }
+    try {
+      // Also when nothing was written: a refusal, or the answer to a batch sent twice, may rest on a line that
+      // its own writer has not synced.
+      if (sync) await syncUpTo(fold.offset)
+    } catch (error) {
+      // After a failed sync the system may have dropped the pages; what this process says about the file
+      // cannot be trusted any more.
+      fold.die(new HoldfastError('ERR_STORE', `${file} could not be synced to disk. The store is frozen.`, { cause: error }))
+      return { outcome: 'unknown', cause: error }
     }
     return { outcome: 'applied', results: results as BatchResult[], head }
   }
 
+  async function syncUpTo(bytes: number): Promise<void> {
+    if (bytes <= syncedBytes) return
+    const syncing = fdatasyncAsync(descriptor)
+    syncs.add(syncing)
+    try {
+      await syncing
+      syncedBytes = Math.max(syncedBytes, bytes)
+    } finally {
+      syncs.delete(syncing)
+    }
+  }
+
   function watch(prefix: string, wake: () => void): () => void {
+    if (fold.dead !== undefined) throw fold.dead
     const remove = watchers.add(prefix, wake)
     stopFollowing ??= followFolder(folder, () => {
       try {
@@ -143,6 +159,8 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
   async function holds({ segment, bytes, hash }: StoreHead): Promise<'yes' | 'no' | 'unknown'> {
     fold.readOn()
     if (segment !== 1) return 'unknown'
+    if (!fold.accepted(hash)) return 'no'
+    if (hash === storeId) return bytes === 0 ? 'yes' : 'no'
     const ending = Buffer.from(lineEnding(hash))
     if (bytes > fold.offset || bytes < ending.length) return 'no'
     const found = Buffer.alloc(ending.length)
@@ -151,10 +169,11 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
   }
 
   async function close(): Promise<void> {
-    if (fold.dead?.code === 'ERR_CLOSED') return
     stopFollowing?.()
     watchers.clear()
     fold.die(new HoldfastError('ERR_CLOSED', `The file store ${folder} is closed.`))
+    // Closed under a running sync, the number of the descriptor could already mean another file.
+    await Promise.allSettled(syncs)
     closeSync(descriptor)
   }
 
@@ -172,7 +191,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     apply,
     async read(keys) {
       fold.readOn()
-      return keys.map((key) => fold.table.entry(key, now()))
+      return fold.table.read(keys, now())
     },
     async list(prefix, range) {
       fold.readOn()
@@ -184,7 +203,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     },
     watch,
     holds,
-    close,
+    close: () => (closing ??= close()),
   }
 }
 

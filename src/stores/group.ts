@@ -7,6 +7,7 @@ import { sleep } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { sha256 } from '../lib/ids.ts'
 import { MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS, MAX_KEY_BYTES, type Batch, type BatchResult, type Store, type StoreHead } from './store.ts'
+import { copyBatch } from './table.ts'
 
 /** A batch, and the name under which it is applied at most once however often it is sent. */
 export interface Commit extends Batch {
@@ -73,8 +74,10 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
 
   // Every group carries one batch of the process's own: its chain head, and the ids that nobody will ask
   // for again. It belongs to no caller, so its fate changes nobody's result.
-  async function ownBatch(): Promise<Batch | undefined> {
-    const spent = [...spentIds].slice(0, MAX_BATCH_OPERATIONS / 2)
+  async function ownBatch(group: readonly Waiting[]): Promise<Batch | undefined> {
+    // An id that somebody is asking for right now must outlive the answer.
+    const asked = new Set([...group, ...queue].map(({ identity }) => identity?.key))
+    const spent = [...spentIds].filter((key) => !asked.has(key)).slice(0, MAX_BATCH_OPERATIONS / 2)
     if (boot === undefined || chainHead === undefined) return spent.length === 0 ? undefined : { delete: spent }
     const key = `head/${boot}`
     headVersion ??= (await store.read([key]))[0]?.version ?? 0
@@ -92,7 +95,7 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
   }
 
   async function send(group: readonly Waiting[]): Promise<void> {
-    const own = await ownBatch()
+    const own = await ownBatch(group)
     const batches = own === undefined ? group.map(({ batch }) => batch) : [...group.map(({ batch }) => batch), own]
     const startedAt = performance.now()
     for (let attempt = 0; ; attempt++) {
@@ -105,7 +108,7 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
       }
       if (answer.outcome === 'unknown') {
         headVersion = undefined
-        for (const waiting of group) await askAgain(waiting, answer.cause)
+        await askAgain(group, answer.cause)
         return
       }
       if (performance.now() - startedAt > MAX_CONTENTION_MS) {
@@ -123,19 +126,29 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
     if (result.outcome !== 'conflict' || result.which !== identity.key) return waiting.resolve(result)
     // The id is taken: by this very batch, sent before and answered late, or by another one.
     const addKeys = waiting.batch.add?.map(({ key }) => key) ?? []
-    const [marker, ...counters] = await store.read([identity.key, ...addKeys])
-    if (marker?.value !== identity.hash) {
-      return waiting.reject(new TypeError(`The id ${JSON.stringify(identity.key.slice(3))} was used for another batch.`))
+    try {
+      const [marker, ...counters] = await store.read([identity.key, ...addKeys])
+      if (marker === null || marker === undefined) throw new Error(`${identity.key} was deleted by another committer meanwhile.`)
+      if (marker.value !== identity.hash) {
+        return waiting.reject(new TypeError(`The id ${JSON.stringify(identity.key.slice(3))} was used for another batch.`))
+      }
+      spentIds.add(identity.key)
+      return waiting.resolve({ outcome: 'ok', version: marker.version, values: counters.map((entry) => Number(entry?.value ?? 0)) })
+    } catch (cause) {
+      return waiting.resolve({ outcome: 'unknown', cause })
     }
-    spentIds.add(identity.key)
-    return waiting.resolve({ outcome: 'ok', version: marker.version, values: counters.map((entry) => Number(entry?.value ?? 0)) })
   }
 
-  async function askAgain(waiting: Waiting, cause: unknown): Promise<void> {
-    waiting.attempts += 1
-    if (waiting.identity === undefined || waiting.attempts > MAX_UNKNOWN_RETRIES) return waiting.resolve({ outcome: 'unknown', cause })
-    await sleep(Math.random() * Math.min(1_000, 10 * 2 ** waiting.attempts))
-    queue.push(waiting)
+  async function askAgain(group: readonly Waiting[], cause: unknown): Promise<void> {
+    const again: Waiting[] = []
+    for (const waiting of group) {
+      waiting.attempts += 1
+      if (waiting.identity !== undefined && waiting.attempts <= MAX_UNKNOWN_RETRIES) again.push(waiting)
+      else waiting.resolve({ outcome: 'unknown', cause })
+    }
+    if (again.length === 0) return
+    await sleep(Math.random() * Math.min(1_000, 10 * 2 ** Math.max(...again.map(({ attempts }) => attempts))))
+    queue.push(...again)
   }
 
   async function drain(): Promise<void> {
@@ -146,7 +159,11 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
       try {
         await send(group)
       } catch (error) {
-        for (const waiting of group) waiting.reject(error)
+        for (const waiting of group) {
+          // Whoever's reply was lost before may have been applied then; an error now does not take that back.
+          if (waiting.attempts > 0) waiting.resolve({ outcome: 'unknown', cause: error })
+          else waiting.reject(error)
+        }
       }
       // Promises alone would never let timers and sockets run.
       await new Promise((resolve) => setImmediate(resolve))
@@ -169,9 +186,11 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
 
   return {
     store,
-    async commit({ id, ...batch }) {
-      const bytes = assertBatch(batch)
-      const identity = id === undefined ? undefined : { key: `id/${id}`, hash: sha256(canonicalJson(batch, { dropUndefined: true })) }
+    async commit({ id, ...given }) {
+      const bytes = assertBatch(given)
+      // What was checked and hashed is what is sent, whatever becomes of the caller's objects meanwhile.
+      const batch = copyBatch(given)
+      const identity = id === undefined ? undefined : identify(id, batch)
       return new Promise((resolve, reject) => {
         queue.push({
           batch: identity === undefined ? batch : withIdentity(batch, identity),
@@ -188,6 +207,13 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
       await draining
     },
   }
+}
+
+function identify(id: string, batch: Batch): { readonly key: string; readonly hash: string } {
+  const key = `id/${id}`
+  if (id === '') throw new TypeError('Expected an id of at least one character.')
+  assertKey(key)
+  return { key, hash: sha256(canonicalJson(batch, { dropUndefined: true })) }
 }
 
 function withIdentity(batch: Batch, { key, hash }: { readonly key: string; readonly hash: string }): Batch {

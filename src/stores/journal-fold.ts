@@ -2,7 +2,7 @@
 // process of a store runs this on the same bytes and comes to the same table; the writer does too, and
 // learns from its own reading whether its line was accepted.
 
-import { fstatSync, readFileSync, readSync } from 'node:fs'
+import { fstatSync, readSync } from 'node:fs'
 import { HoldfastError } from '../lib/errors.ts'
 import { readLine, walkChain, type JournalLine } from './journal-line.ts'
 import type { BatchResult } from './store.ts'
@@ -17,6 +17,8 @@ export interface Fold {
   readonly table: Table
   /** Hash of the last accepted line; the store id before the first. */
   readonly head: string
+  /** Where that line ends, newline included. */
+  readonly headBytes: number
   /** Bytes judged so far. */
   readonly offset: number
   /** Newlines seen so far. */
@@ -29,7 +31,9 @@ export interface Fold {
   readonly torn: boolean
   /** Reads on to the end of the file. @throws {HoldfastError} and from then on always the same one. */
   readOn(): void
-  /** Makes every later use fail with this error. */
+  /** True for the hash of an accepted line, and for the store id. */
+  accepted(hash: string): boolean
+  /** Makes every later use fail with this error, or with the one that came first. */
   die(error: HoldfastError): HoldfastError
   readonly dead: HoldfastError | undefined
 }
@@ -50,6 +54,7 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
   const table = createTable()
   const recentHeads = new Set([storeId])
   let head = storeId
+  let headBytes = 0
   let offset = 0
   let lines = 0
   let version = 0
@@ -57,7 +62,7 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
   let torn = false
   let dead: HoldfastError | undefined
 
-  const die = (error: HoldfastError): HoldfastError => (dead = error)
+  const die = (error: HoldfastError): HoldfastError => (dead ??= error)
   const damage = (line: number, reason: string): HoldfastError =>
     die(
       new HoldfastError(
@@ -68,6 +73,15 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
 
   function readOn(): void {
     if (dead !== undefined) throw dead
+    try {
+      consume()
+    } catch (error) {
+      // A fold that stopped half-way has lines in its table that it would read again.
+      throw dead ?? die(new HoldfastError('ERR_STORE', `${file} cannot be read. The store is frozen.`, { cause: error }))
+    }
+  }
+
+  function consume(): void {
     const { size, nlink } = fstatSync(descriptor)
     if (nlink === 0) throw die(new HoldfastError('ERR_STORE', `${file} was removed while in use. The store is frozen.`))
     if (size < offset) throw die(new HoldfastError('ERR_DAMAGE', `${file} was cut from ${offset} to ${size} bytes. The store is frozen.`))
@@ -108,7 +122,7 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
     if (line.previous !== head) {
       // A slow writer's line names an earlier head and loses. One that names nothing we accepted means that
       // somebody accepted a line which is gone, or which stands in another place now.
-      if (recentHeads.has(line.previous) || walkChain(readFileSync(file).subarray(0, endsAt), storeId, line.previous)) return
+      if (acceptedWithin(endsAt, line.previous)) return
       throw damage(lines, 'it follows a line that is not in the file')
     }
     if (line.seal !== undefined) {
@@ -116,7 +130,12 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
         new HoldfastError('ERR_STORE', `${file} was closed by a later version of holdfast. Install that version to open this store.`),
       )
     }
+    headBytes = endsAt + 1
     accept(line, hash)
+  }
+
+  function acceptedWithin(bytes: number, hash: string): boolean {
+    return recentHeads.has(hash) || walkChain(readBytes(descriptor, 0, bytes), storeId, hash)
   }
 
   function accept(line: JournalLine, hash: string): void {
@@ -138,9 +157,13 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
   return {
     table,
     readOn,
+    accepted: (hash) => acceptedWithin(offset, hash),
     die,
     get head() {
       return head
+    },
+    get headBytes() {
+      return headBytes
     },
     get offset() {
       return offset
@@ -165,9 +188,13 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
 
 function readChunk(descriptor: number, offset: number, size: number): Buffer {
   for (let length = Math.min(size - offset, READ_CHUNK_BYTES); ; length = Math.min(size - offset, length * 2)) {
-    const buffer = Buffer.allocUnsafe(length)
-    const chunk = buffer.subarray(0, readSync(descriptor, buffer, 0, length, offset))
+    const chunk = readBytes(descriptor, offset, length)
     // A chunk without a newline is either the torn end of the file or the beginning of a long line.
     if (chunk.length < length || offset + length >= size || chunk.includes(10)) return chunk
   }
+}
+
+function readBytes(descriptor: number, offset: number, length: number): Buffer {
+  const buffer = Buffer.allocUnsafe(length)
+  return buffer.subarray(0, readSync(descriptor, buffer, 0, length, offset))
 }

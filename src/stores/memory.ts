@@ -5,7 +5,7 @@ import { systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import type { BatchResult, Store } from './store.ts'
-import { createTable, evaluate } from './table.ts'
+import { copyBatch, createTable, evaluate } from './table.ts'
 import { createWatchers } from './watchers.ts'
 
 /** Options of {@link memoryStore}. */
@@ -22,10 +22,13 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
   const table = createTable()
   const watchers = createWatchers()
   let version = 0
+  let timeMs = 0
   let closed = false
   const assertOpen = (): void => {
     if (closed) throw new HoldfastError('ERR_CLOSED', 'This memory store is closed.')
   }
+  // Time never runs backwards in a store: what was found expired stays so.
+  const passed = (): number => (timeMs = Math.max(timeMs, clock.now()))
 
   return {
     name: 'memory',
@@ -33,10 +36,10 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
     capabilities: { shared: 'process', durable: 'none' },
     async apply(batches) {
       assertOpen()
-      const now = clock.now()
+      const now = passed()
       const results: BatchResult[] = []
       for (const batch of batches) {
-        const { result, changes } = evaluate((key) => table.cell(key), batch, now, version + 1)
+        const { result, changes } = evaluate((key) => table.cell(key), copyBatch(batch), now, version + 1)
         results.push(result)
         if (result.outcome !== 'ok') continue
         version += 1
@@ -48,16 +51,20 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
     },
     async read(keys) {
       assertOpen()
-      return keys.map((key) => table.entry(key, clock.now()))
+      return table.read(keys, passed())
     },
     async list(prefix, options) {
       assertOpen()
-      return table.list(prefix, clock.now(), options)
+      return table.list(prefix, passed(), options)
     },
     async now() {
-      return clock.now()
+      assertOpen()
+      return passed()
     },
-    watch: (prefix, wake) => watchers.add(prefix, wake),
+    watch(prefix, wake) {
+      assertOpen()
+      return watchers.add(prefix, wake)
+    },
     async close() {
       closed = true
       watchers.clear()

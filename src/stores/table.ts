@@ -2,7 +2,7 @@
 // give the same table, which is what lets many processes fold one journal and agree.
 
 import type { Json } from '../lib/canonical-json.ts'
-import type { Batch, BatchResult, Entry } from './store.ts'
+import { MAX_ENTRIES, type Batch, type BatchResult, type Entry } from './store.ts'
 
 /** What a key holds; immutable, so that a copy of the map is a snapshot. */
 export interface Cell {
@@ -65,14 +65,42 @@ function unexpired(cell: Cell | undefined, nowMs: number): Cell | undefined {
   return cell?.expiresAtMs !== undefined && cell.expiresAtMs <= nowMs ? undefined : cell
 }
 
+/** A copy of a batch that its caller cannot change any more. The batch is JSON. */
+export function copyBatch({ check = [], add = [], set = [], delete: deleted = [] }: Batch): Batch {
+  return {
+    check: check.map((one) => ({ ...one })),
+    add: add.map((one) => ({ ...one })),
+    set: set.map((one) => ({ ...one, value: copyJson(one.value) })),
+    delete: [...deleted],
+  }
+}
+
+function copyJson(value: Json): Json {
+  if (typeof value !== 'object' || value === null) return value
+  if (isArray(value)) return value.map(copyJson)
+  // Defines members, where an assignment to `__proto__` would set the prototype.
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, copyJson(member)]))
+}
+
+function freeze(value: Json): void {
+  if (typeof value !== 'object' || value === null) return
+  Object.freeze(value)
+  for (const member of isArray(value) ? value : Object.values(value)) freeze(member)
+}
+
+function isArray(value: Json): value is readonly Json[] {
+  return Array.isArray(value)
+}
+
 /** A table of cells that can be listed by prefix. */
 export interface Table {
   /** The cell of a key, expired or not. */
   cell(key: string): Cell | undefined
+  /** Takes the changes over; their values are frozen, since every reader gets the same ones. */
   put(changes: Changes): void
-  /** The entry of a key, `null` when absent or expired at `nowMs`. */
-  entry(key: string, nowMs: number): Entry | null
-  /** Live entries with this prefix in order of key, after `after`, at most `limit`. */
+  /** The entries of these keys, `null` where absent or expired at `nowMs`. @throws {RangeError} For too many keys. */
+  read(keys: readonly string[], nowMs: number): readonly (Entry | null)[]
+  /** Live entries with this prefix in order of key, after `after`, at most `limit` and {@link MAX_ENTRIES}. */
   list(prefix: string, nowMs: number, options: { readonly after?: string; readonly limit: number }): readonly Entry[]
   /** Drops what has expired. Only for stores whose table nobody else computes. */
   prune(nowMs: number): void
@@ -94,6 +122,7 @@ export function createTable(): Table {
       if (kind === undefined) kinds.set(kindOf(key), new Set([key]))
       else kind.add(key)
     }
+    freeze(cell.value)
     cells.set(key, cell)
   }
   const remove = (key: string): void => {
@@ -112,13 +141,18 @@ export function createTable(): Table {
         else put(key, cell)
       }
     },
-    entry,
+    read(keys, nowMs) {
+      if (keys.length > MAX_ENTRIES) throw new RangeError(`One read takes up to ${MAX_ENTRIES} keys, got ${keys.length}.`)
+      return keys.map((key) => entry(key, nowMs))
+    },
     list(prefix, nowMs, { after, limit }) {
+      if (!Number.isInteger(limit) || limit < 0) throw new RangeError(`Expected \`limit\` to be a whole number from 0, got \`${limit}\`.`)
+      const most = Math.min(limit, MAX_ENTRIES)
       const candidates = prefix.includes('/') ? (kinds.get(kindOf(prefix)) ?? []) : cells.keys()
       const keys = [...candidates].filter((key) => key.startsWith(prefix) && (after === undefined || key > after)).sort()
       const found: Entry[] = []
       for (const key of keys) {
-        if (found.length >= limit) break
+        if (found.length >= most) break
         const live = entry(key, nowMs)
         if (live !== null) found.push(live)
       }

@@ -11,19 +11,26 @@ export interface Watchers {
   clear(): void
 }
 
+// An object for each watch: two of them may share a prefix and a callback.
+interface Watcher {
+  readonly prefix: string
+  readonly wake: () => void
+}
+
 /** Makes an empty set of watchers. */
 export function createWatchers(): Watchers {
-  const watchers = new Set<{ readonly prefix: string; readonly wake: () => void }>()
-  const due = new Set<() => void>()
+  const watchers = new Set<Watcher>()
+  const due = new Set<Watcher>()
 
   const wakeDue = (): void => {
-    const wakes = [...due]
+    const waking = [...due]
     due.clear()
-    for (const wake of wakes) wake()
+    // One that is woken may stop another.
+    for (const watcher of waking) if (watchers.has(watcher)) watcher.wake()
   }
-  const schedule = (wake: () => void): void => {
+  const schedule = (watcher: Watcher): void => {
     if (due.size === 0) setImmediate(wakeDue)
-    due.add(wake)
+    due.add(watcher)
   }
 
   return {
@@ -35,14 +42,14 @@ export function createWatchers(): Watchers {
       watchers.add(watcher)
       return () => {
         watchers.delete(watcher)
-        due.delete(wake)
+        due.delete(watcher)
       }
     },
     touch(key) {
-      for (const { prefix, wake } of watchers) if (key.startsWith(prefix)) schedule(wake)
+      for (const watcher of watchers) if (key.startsWith(watcher.prefix)) schedule(watcher)
     },
     touchAll() {
-      for (const { wake } of watchers) schedule(wake)
+      for (const watcher of watchers) schedule(watcher)
     },
     clear() {
       watchers.clear()
