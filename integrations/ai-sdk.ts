@@ -2,6 +2,7 @@
 // tools that cannot run past them. Works above the transport guard (`createOpenAI({ fetch: guardFetch(scope) })`)
 // or alone; with both, the guard settles what it claimed and this layer compares.
 
+import '../src/lib/runtime.ts'
 import type { LanguageModelV4, LanguageModelV4CallOptions, LanguageModelV4Middleware, LanguageModelV4StreamPart } from '@ai-sdk/provider'
 import type { Tool, ToolApprovalStatus, ToolSet } from 'ai'
 import { withAmbient } from '../src/lib/ambient.ts'

@@ -2,6 +2,7 @@
 // transport guard, so every endpoint, helper, retry and clone of the client passes it; on top of that, a refusal
 // comes out as itself, and functions of `runTools` ask before they run.
 
+import '../src/lib/runtime.ts'
 import { findRefusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
 import { runTool, type ToolAmounts } from './guard-function.ts'

@@ -1,5 +1,7 @@
 // The public surface, on one screen. Stores and integrations have entries of their own.
 
+import './lib/runtime.ts'
+
 export { openKernel } from './kernel/open-kernel.ts'
 export { verifyAudit } from './audit/verify.ts'
 export { readBudgets } from './budget/report.ts'

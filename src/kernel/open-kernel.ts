@@ -97,7 +97,6 @@ export const VERSION = '0.1.0'
  *   `ERR_DAMAGE` when the store has lost writes that were acknowledged; `ERR_STORE`.
  */
 export async function openKernel(options: KernelOptions): Promise<Kernel> {
-  assertRuntime()
   const { store, rules, gates = [], clock = systemClock, onEvent: emit = warnOfEvents() } = options
   const { waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
   for (const [name, value] of Object.entries({ waitMs, holdDeadlineMs, leaseTtlMs })) assertDuration(name, value)
@@ -228,12 +227,6 @@ function assertDuration(name: string, value: number): void {
   assertAmount(name, value)
   // Node's timers cannot wait longer; they would fire at once instead.
   if (value > 2_147_483_647) throw new RangeError(`\`${name}\` may be at most 2147483647 ms, got ${value}.`)
-}
-
-function assertRuntime(): void {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  if (major > 22 || (major === 22 && minor >= 13)) return
-  throw new HoldfastError('ERR_STORE', `holdfast needs Node.js 22.13 or later; this is ${process.version}.`)
 }
 
 function lazily<T>(make: () => Promise<T>): () => Promise<T> {

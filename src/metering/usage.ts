@@ -4,16 +4,16 @@
 import type { TokenBucket, Usage } from '../waist/price.ts'
 
 /** The buckets of the input side; their sum is what the price tiers of long contexts look at. */
-export const INPUT_BUCKETS = [
+export const INPUT_BUCKETS: readonly TokenBucket[] = [
   'inputTokens',
   'cacheReadTokens',
   'cacheWrite5mTokens',
   'cacheWrite1hTokens',
   'inputAudioTokens',
-] as const satisfies readonly TokenBucket[]
+]
 
 /** The buckets of the output side. */
-export const OUTPUT_BUCKETS = ['outputTokens', 'reasoningTokens', 'outputAudioTokens'] as const satisfies readonly TokenBucket[]
+export const OUTPUT_BUCKETS: readonly TokenBucket[] = ['outputTokens', 'reasoningTokens', 'outputAudioTokens']
 
 /** Tokens of the input side, cached or not. */
 export function totalInputTokens(usage: Usage): number {

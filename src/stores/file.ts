@@ -42,7 +42,7 @@ export interface FileStoreOptions {
 /** Most lines in one segment. Later versions rotate here; this one stops with a clear error. */
 export const MAX_SEGMENT_LINES = 200_000
 /** Most bytes in one segment. */
-export const MAX_SEGMENT_BYTES = 64 * 1024 * 1024
+export const MAX_SEGMENT_BYTES: number = 64 * 1024 * 1024
 
 /** A change that fs.watch did not report is noticed after this long, ms. */
 const POLL_MS = 250
