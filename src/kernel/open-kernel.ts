@@ -127,7 +127,7 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
     leaseTtlMs,
     graceMs: GRACE_MS,
     onSuspended(other, holds) {
-      const message = `${holds} holds of the silent process ${other} were moved to suspense; they count as spent until it, or an operator, says otherwise.`
+      const message = `The silent process ${other} held money for ${holds === 1 ? 'one action' : `${holds} actions`}; it is in suspense now, and counts as spent until that process, or an operator, says otherwise.`
       chain.append('event', { type: 'suspended', process: other, holds })
       emit({ type: 'suspended', message })
     },
