@@ -1,0 +1,101 @@
+// begin + settle with every gate and the chain written, beside serialising and hashing the two records that it
+// writes: what an audit trail costs by itself.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { canonicalJson } from '../src/lib/canonical-json.ts'
+import { sha256 } from '../src/lib/ids.ts'
+import { memoryStore, openKernel, type Scope } from '../src/index.ts'
+import { createEventSplitter } from '../integrations/sse.ts'
+import { measure, type Row } from './measure.ts'
+
+const ARGS = { query: 'x'.repeat(180) }
+
+/** Rows of the kernel. */
+export async function kernelRows(ms: number): Promise<readonly Row[]> {
+  const data = mkdtempSync(join(tmpdir(), 'holdfast-bench-'))
+  const kernel = await openKernel({
+    store: memoryStore(),
+    data,
+    budgets: { acme: { usd: 9_000_000, tokens: 9e15, calls: 9e15 }, 'acme/*': { usd: 9_000_000 } },
+    rules: [
+      { effect: 'allow', tool: 'search', where: { query: { prefix: 'x'.repeat(4) + '/' } } },
+      { effect: 'allow', tool: 'search' },
+    ],
+  })
+  const scope = kernel.scope({ agent: 'bench', task: 'bench', budget: 'acme/bench' })
+  const yardstick = await measure(ms, () => [record('intent'), record('outcome')].map((body) => sha256(canonicalJson(body))))
+  const held = await measure(ms, () => call(scope, { usd: 1_000, tokens: 10, calls: 1 }))
+  const free = await measure(ms, () => call(scope, {}))
+  await kernel.close()
+  rmSync(data, { recursive: true, force: true })
+  return [
+    row(
+      'begin + settle, 2 levels, 4 counters, all gates, chain (direct mode: two commits)',
+      held.p50,
+      yardstick.p50,
+      '<= 3 x on a held lease',
+    ),
+    row('begin + settle of a tool without amounts: gates and chain, no commit', free.p50, yardstick.p50, '<= 3 x'),
+    row('the same, p99', free.p99, yardstick.p50, '<= 20 x'),
+    await streamRow(ms),
+  ]
+}
+
+async function call(scope: Scope, worst: Record<string, number>): Promise<void> {
+  const hold = await scope.begin({ kind: 'tool', resource: 'search', args: ARGS, worst })
+  await hold.settle(worst)
+}
+
+function record(kind: string): Record<string, string | number | Record<string, number>> {
+  const hash = 'h'.repeat(43)
+  return {
+    v: 1,
+    chain: 'c'.repeat(22),
+    seq: 1,
+    prev: hash,
+    t: 1_700_000_000_000,
+    kind,
+    hold: 'i'.repeat(22),
+    budget: 'acme/bench',
+    agent: 'bench',
+    task: 'bench',
+    resource: 'search',
+    argsHash: hash,
+    amounts: { usd: 1_000, tokens: 10, calls: 1 },
+  }
+}
+
+function row(what: string, us: number, yardstick: number, target: string): Row {
+  const ratio = us / yardstick
+  return {
+    what,
+    figure: `${us.toFixed(1)} us`,
+    yardstick: `${yardstick.toFixed(1)} us to serialise + hash two records`,
+    ratio,
+    target,
+    met: ratio <= Number(/[\d.]+/.exec(target)![0]),
+  }
+}
+
+async function streamRow(ms: number): Promise<Row> {
+  const event = new TextEncoder().encode(`data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"hello"}}],"usage":null}\n\n`)
+  const decoder = new TextDecoder()
+  const yardstick = await measure(ms / 2, () => {
+    for (let count = 0; count < 100; count++) decoder.decode(event)
+  })
+  const splitter = createEventSplitter()
+  const metered = await measure(ms / 2, () => {
+    for (let count = 0; count < 100; count++) for (const whole of splitter.push(event)) decoder.decode(whole).includes('"usage"')
+  })
+  const perChunk = metered.p50 / 100
+  return {
+    what: 'streaming meter, per chunk',
+    figure: `${perChunk.toFixed(2)} us`,
+    yardstick: `${(yardstick.p50 / 100).toFixed(2)} us to decode the chunk`,
+    ratio: metered.p50 / yardstick.p50,
+    target: '<= 5 us per chunk',
+    met: perChunk <= 5,
+  }
+}
