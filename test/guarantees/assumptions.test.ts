@@ -1,0 +1,125 @@
+// The promise of the ledger stands under assumptions. For each of them, what happens when it does not hold: shown
+// with the real kernel and a real bill, so that nobody has to guess how bad it gets.
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { guardFetch } from '../../integrations/transport.ts'
+import { memoryStore, openKernel, type Kernel, type KernelEvent, type Scope, type Store } from '../../src/index.ts'
+import { startProvider, type SimulatedProvider } from '../../src/testing/provider.ts'
+
+const LIMIT_USD = '0.001'
+const LIMIT = 1_000_000
+const BODY = { model: 'gpt-4o-mini', messages: [{ role: 'user', content: 'hello' }], max_completion_tokens: 100 }
+
+let provider: SimulatedProvider
+let kernel: Kernel
+let scope: Scope
+let events: KernelEvent[]
+
+async function open(store: Store, prices = {}): Promise<void> {
+  events = []
+  kernel = await openKernel({ store, budgets: { acme: { usd: LIMIT_USD } }, prices, waitMs: 0, onEvent: (event) => events.push(event) })
+  scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+}
+
+const post = (send: typeof fetch): Promise<Response> =>
+  send(`${provider.baseURL}/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(BODY),
+  })
+
+async function accounted(): Promise<number> {
+  const [line] = await kernel.budgets('acme')
+  return line!.spent + line!.suspense + line!.out
+}
+
+describe('assumptions of the promise', () => {
+  beforeEach(async () => {
+    provider = await startProvider({ script: () => ({ text: 'word '.repeat(90), usage: { inputTokens: 30, outputTokens: 90 } }) })
+    await open(memoryStore())
+  })
+  afterEach(async () => {
+    await kernel.close()
+    await provider.close()
+  })
+
+  test('with all of them, the bill never exceeds what is accounted for, nor that the limit', async () => {
+    const send = guardFetch(scope)
+    let status = 200
+    while (status === 200) status = (await post(send)).status
+    expect(status).toBe(402)
+    expect(provider.bill().nanoUsd).toBeGreaterThan(LIMIT / 2)
+    expect(provider.bill().nanoUsd).toBe(await accounted())
+    expect(await accounted()).toBeLessThanOrEqual(LIMIT)
+  })
+
+  test('A1: a store that loses what it acknowledged gives the same money out again', async () => {
+    const store = memoryStore()
+    const forgetful: Store = {
+      ...store,
+      apply: async (batches) => ({ outcome: 'applied', results: batches.map(() => ({ outcome: 'ok', version: 1, values: [] })) }),
+    }
+    await kernel.close()
+    await open(store)
+    await kernel.close()
+    await open(forgetful)
+    const send = guardFetch(scope)
+    for (let calls = 0; calls < 40; calls++) await post(send)
+    expect(provider.bill().nanoUsd).toBeGreaterThan(LIMIT)
+    expect(await accounted()).toBe(0)
+  })
+
+  test('A2: a price below the real one breaks the limit unseen; a use beyond the bound is recorded and freezes the tree', async () => {
+    await kernel.close()
+    await open(memoryStore(), { 'gpt-4o-mini': { inputUsdPerMillion: '0.015', outputUsdPerMillion: '0.06' } })
+    await post(guardFetch(scope))
+    expect(provider.bill().nanoUsd).toBeGreaterThan(await accounted())
+
+    const hold = await scope.begin({ kind: 'model', resource: 'm', worst: { usd: 900_000 } })
+    await hold.settle({ usd: 2_000_000 })
+    expect(events.map(({ type }) => type)).toContain('overrun')
+    expect((await kernel.budgets())[0]!.over).toBeGreaterThan(0)
+    await expect(scope.begin({ kind: 'model', resource: 'm', worst: { usd: 1 } })).rejects.toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
+  })
+
+  test('A3: a process that was cloned spends one hold twice, by at most that hold', async () => {
+    const hold = await scope.begin({ kind: 'model', resource: 'gpt-4o-mini', worst: { usd: 80_000 } })
+    await post(fetch)
+    await post(fetch)
+    const [line] = provider.bill().lines
+    await hold.settle({ usd: line!.nanoUsd })
+    expect(provider.bill().nanoUsd - (await accounted())).toBe(line!.nanoUsd)
+    expect(provider.bill().nanoUsd - (await accounted())).toBeLessThanOrEqual(80_000)
+  })
+
+  test('A4: an id that was used before is refused, so two holds never share one', async () => {
+    const hold = await scope.begin({ kind: 'model', resource: 'm', worst: { usd: 10 } })
+    const [entry] = await kernel.store.list('hold/', { limit: 1 })
+    const again = await kernel.store.apply([{ check: [{ key: entry!.key, version: 0 }], add: [{ key: 'free/usd/acme', by: -10, min: 0 }] }])
+    expect(again).toMatchObject({ results: [{ outcome: 'conflict' }] })
+    await hold.release('unused')
+  })
+
+  test('A5: a hold that is settled before its call is over is not there for what comes after', async () => {
+    const hold = await scope.begin({ kind: 'model', resource: 'gpt-4o-mini', worst: { usd: 80_000 } })
+    await hold.settle({ usd: 0 })
+    await post(fetch)
+    expect(provider.bill().nanoUsd).toBeGreaterThan(await accounted())
+  })
+
+  test('A6: amounts that are not whole numbers up to 2^53 - 1 are refused before anything is held', async () => {
+    for (const usd of [2 ** 53, 0.5, -1, Number.NaN])
+      await expect(scope.begin({ kind: 'model', resource: 'm', worst: { usd } })).rejects.toThrow(/usd/)
+    expect(await accounted()).toBe(0)
+  })
+
+  test('A7: what does not pass the kernel is on the bill and nowhere else', async () => {
+    await post(fetch)
+    expect(provider.bill().nanoUsd).toBeGreaterThan(0)
+    expect(await accounted()).toBe(0)
+  })
+
+  test('A8: money in suspense stays there; this version gives no operator a way to return it, truthful or not', async () => {
+    expect(Object.keys(kernel).filter((name) => /reclaim|return|refund/.test(name))).toEqual([])
+  })
+})

@@ -1,0 +1,135 @@
+// The package as a stranger gets it: packed, installed into an empty project without any peer, every export
+// loaded by import and by require, types checked, an old Node answered in plain words.
+
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { build } from 'vite'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { GENAI_PRICES_VERSION } from '../src/metering/prices.ts'
+import { VERSION } from '../src/kernel/open-kernel.ts'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  version: string
+  exports: Record<string, unknown>
+  dependencies: Record<string, string>
+}
+const entries = Object.keys(manifest.exports).filter((entry) => entry !== './package.json')
+const MAX_INTEGRATION_BYTES = 40 * 1024
+
+let project: string
+let tarball: string
+
+describe('package', () => {
+  beforeAll(() => {
+    project = mkdtempSync(join(tmpdir(), 'holdfast-package-'))
+    const [packed] = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project], ROOT)) as [
+      { filename: string },
+    ]
+    tarball = join(project, packed.filename)
+    writeFileSync(join(project, 'package.json'), '{"name":"stranger","private":true}\n')
+    run('npm', ['install', '--no-audit', '--no-fund', '--omit=peer', '--omit=optional', tarball], project)
+  }, 120_000)
+
+  afterAll(() => rmSync(project, { recursive: true, force: true }))
+
+  test('none of the frameworks is installed with it', () => {
+    for (const peer of ['ai', 'openai', '@ai-sdk/provider', 'zod']) expect(existsSync(join(project, 'node_modules', peer))).toBe(false)
+  })
+
+  test.each(entries)('%s loads by import and by require, without any peer', (entry) => {
+    const specifier = JSON.stringify(entry.replace('.', 'holdfast'))
+    const imported = run(
+      process.execPath,
+      ['--input-type=module', '-e', `console.log(Object.keys(await import(${specifier})).sort().join())`],
+      project,
+    )
+    const required = run(
+      process.execPath,
+      ['-e', `console.log(Object.keys(require(${specifier})).filter((name) => name !== '__esModule').sort().join())`],
+      project,
+    )
+    expect(imported.trim().length).toBeGreaterThan(0)
+    expect(required).toBe(imported)
+  })
+
+  test('the README’s kernel works in it, prices included', () => {
+    const program = `
+      import { memoryStore, openKernel } from 'holdfast'
+      await using kernel = await openKernel({ store: memoryStore(), budgets: { acme: { usd: 1 } } })
+      const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+      const price = (await scope.prices()).find('gpt-4o-mini')
+      console.log(price.source)`
+    expect(run(process.execPath, ['--input-type=module', '-e', program], project)).toContain('genai-prices')
+  })
+
+  test('the command line tool runs from node_modules/.bin', () => {
+    expect(run(process.execPath, [join(project, 'node_modules/.bin/holdfast'), '--version'], project).trim()).toBe(manifest.version)
+  })
+
+  test('an old Node is told which one is needed', () => {
+    const program = `Object.defineProperty(process.versions, 'node', { value: '22.12.0' }); import('holdfast').catch((error) => console.log(error.message))`
+    expect(run(process.execPath, ['-e', program], project)).toContain('needs Node.js 22.13 or later; this is 22.12.0')
+  })
+
+  test('publint has nothing to say', () => {
+    expect(run(process.execPath, [join(ROOT, 'node_modules/publint/src/cli.js'), '--strict', tarball], ROOT)).toContain('All good')
+  })
+
+  test('the types of the packed tarball resolve, from ESM and from bundlers', () => {
+    const attw = join(ROOT, 'node_modules/@arethetypeswrong/cli/dist/index.js')
+    const { problems } = JSON.parse(run(process.execPath, [attw, tarball, '--profile', 'esm-only', '--format', 'json'], ROOT)) as {
+      problems: Record<string, { resolutionKind?: string }[]>
+    }
+    const counted = Object.values(problems)
+      .flat()
+      .filter(({ resolutionKind }) => resolutionKind === 'node16-esm' || resolutionKind === 'bundler')
+    expect(counted).toEqual([])
+  }, 120_000)
+
+  test.each(['ai-sdk', 'openai'])(
+    'holdfast/%s needs no file system, and is below 40 KB gzipped',
+    async (name) => {
+      const outDir = join(project, `bundle-${name}`)
+      mkdirSync(outDir)
+      const external: string[] = []
+      await build({
+        root: ROOT,
+        configFile: false,
+        logLevel: 'silent',
+        build: {
+          outDir,
+          minify: true,
+          lib: { entry: join(ROOT, `dist/integrations/${name}.js`), formats: ['es'], fileName: 'bundle' },
+          rolldownOptions: {
+            external(id) {
+              const outside = id.startsWith('node:') || id === '@pydantic/genai-prices'
+              if (outside) external.push(id)
+              return outside
+            },
+          },
+        },
+      })
+      expect(external).not.toContain('node:fs')
+      expect(gzipSync(readFileSync(join(outDir, 'bundle.js'))).length).toBeLessThan(MAX_INTEGRATION_BYTES)
+    },
+    60_000,
+  )
+
+  test('versions that the code names are those of the manifests', () => {
+    expect(VERSION).toBe(manifest.version)
+    expect(GENAI_PRICES_VERSION).toBe(manifest.dependencies['@pydantic/genai-prices'])
+  })
+})
+
+function run(command: string, args: readonly string[], cwd: string): string {
+  return execFileSync(command, [...args], {
+    cwd,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, NO_COLOR: '1' },
+  })
+}
