@@ -2,6 +2,7 @@
 // in every process, or the last one to start would decide what everybody may spend.
 
 import { formatAmount } from '../lib/amounts.ts'
+import type { Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Add, Batch } from '../waist/batch.ts'
 import type { Committer } from '../stores/group.ts'
@@ -10,6 +11,7 @@ import { assertDeclaredPath, budgetKey, counterKey, toRecord, type BudgetDeclara
 /** Most budgets that one `openKernel` declares. */
 const MAX_DECLARED = 1_000
 const MAX_ATTEMPTS = 20
+const PAGE = 1_000
 
 /**
  * Creates the declared budgets that do not exist, and checks or changes the limits of those that do.
@@ -45,17 +47,43 @@ async function declare(committer: Committer, path: string, record: BudgetRecord,
       }
       if (known.revision === record.revision) return assertSame(path, known, record)
     }
+    // Children first: should this process die in between, the shape still says that there is something to do.
+    if (known !== undefined && isShape(path)) await changeChildren(committer, path, record)
     const result = await committer.commit(known === undefined ? creation(path, record) : change(path, entry!.version, known, record))
     if (result.outcome === 'ok') return
     if (result.outcome === 'unknown')
       throw new HoldfastError('ERR_STORE', `${committer.store.name} did not answer.`, { cause: result.cause })
-    if (result.outcome === 'refused') {
-      throw declarationError(
-        `Budget \`${path}\`: revision ${record.revision} lowers a limit by more than is free (${result.which} has ${JSON.stringify(result.value)}). Lower it less, or wait until more is returned.`,
-      )
-    }
+    if (result.outcome === 'refused') throw loweredTooFar(path, record, result)
   }
   throw new HoldfastError('ERR_STORE', `Budget \`${path}\` changed ${MAX_ATTEMPTS} times while it was opened.`)
+}
+
+/** Gives the children that were created from a shape its new limits. */
+async function changeChildren(committer: Committer, shape: string, record: BudgetRecord): Promise<void> {
+  const prefix = budgetKey(shape.slice(0, shape.indexOf('*')))
+  for (let after: string | undefined; ;) {
+    const page = await committer.store.list(prefix, { limit: PAGE, ...(after === undefined ? {} : { after }) })
+    for (const { key, value, version } of page) {
+      const child = value as unknown as BudgetRecord & { readonly shape?: string }
+      if (child.shape !== shape || child.revision >= record.revision) continue
+      const path = key.slice(budgetKey('').length)
+      const result = await committer.commit(change(path, version, child, record))
+      if (result.outcome === 'refused') throw loweredTooFar(path, record, result)
+      if (result.outcome !== 'ok') throw new HoldfastError('ERR_STORE', `Budget \`${path}\` changed while its limits were; open again.`)
+    }
+    if (page.length < PAGE) return
+    after = page.at(-1)!.key
+  }
+}
+
+function loweredTooFar(
+  path: string,
+  { revision }: BudgetRecord,
+  { which, value }: { readonly which: string; readonly value: Json },
+): HoldfastError {
+  return declarationError(
+    `Budget \`${path}\`: revision ${revision} lowers a limit by more than is free (${which} has ${JSON.stringify(value)}). Lower it less, or wait until more is returned.`,
+  )
 }
 
 const declarationError = (message: string): HoldfastError => new HoldfastError('ERR_BUDGET_DECLARATION', message)

@@ -269,8 +269,10 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
   return { take, end }
 }
 
-const levelChecks = ({ path, version, record }: Level) => [
+const levelChecks = ({ path, version, record, shape, shapeVersion }: Level) => [
   { key: budgetKey(path), version },
+  // The shape that it is created from must be the one that was read.
+  ...(shapeVersion === undefined ? [] : [{ key: budgetKey(shape), version: shapeVersion }]),
   // A level that is about to be created must have no counters either.
   ...(version === 0
     ? Object.keys(record.limits).map((dimension) => ({ key: counterKey('free', `${dimension}/${path}`), version: 0 }))

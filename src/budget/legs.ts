@@ -13,6 +13,8 @@ export interface Level {
   readonly version: number
   /** The declared path that it follows: its own, or one with `*` in it. */
   readonly shape: string
+  /** Version of the record of its shape, for a level that has to be created from it. */
+  readonly shapeVersion?: number
 }
 
 /** What one action holds in one dimension of one level. */

@@ -59,7 +59,7 @@ export function createLevels(store: Store): Levels {
     if (index < 0) throw unknownBudget(path)
     const record = declared[index]!.value as unknown as BudgetRecord
     await assertNeverExisted(store, path, record)
-    return { path, record, version: 0, shape: shapes[index]! }
+    return { path, record, version: 0, shape: shapes[index]!, shapeVersion: declared[index]!.version }
   }
 
   return {

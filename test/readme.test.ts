@@ -1,0 +1,90 @@
+// The README and the documentation do what they say: their code is compiled and run as a user would run it, their
+// guarantees are those of the code, and every test that they name exists.
+
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { CLAIMS } from '../src/index.ts'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
+const readme = read('README.md')
+const blocks = [...readme.matchAll(/```ts\n(.*?)```/gs)].map(([, code]) => code!)
+
+let folder: string
+
+describe('README', () => {
+  beforeAll(() => {
+    // Inside the repository, so that `holdfast` is this package, by its own exports.
+    folder = mkdtempSync(join(ROOT, 'test/.readme-'))
+    for (const [index, code] of blocks.entries()) writeFileSync(join(folder, `block-${index}.ts`), code)
+    const tsconfig = { extends: '../../tsconfig.json', files: blocks.map((_, index) => `block-${index}.ts`) }
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig))
+  })
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  test('has code on its first screen', () => {
+    expect(readme.split('\n').findIndex((line) => line.startsWith('```ts'))).toBeLessThan(10)
+    expect(blocks.length).toBeGreaterThan(1)
+  })
+
+  test('its code compiles as it stands', () => {
+    execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder], { cwd: ROOT, stdio: 'pipe' })
+  })
+
+  test.each(blocks.map((_, index) => index))('its block %i runs without a key, and ends', (index) => {
+    const cwd = mkdtempSync(join(folder, 'run-'))
+    const env = { ...process.env }
+    delete env['OPENAI_API_KEY']
+    const output = execFileSync(process.execPath, [join(folder, `block-${index}.ts`)], { cwd, env, encoding: 'utf8', timeout: 60_000 })
+    expect(output.trim().length).toBeGreaterThan(0)
+    if (index === 0) expect(output).toMatch(/Budget `acme\/report-7` has no room/)
+  })
+
+  test('its guarantees are those of the code, with the test of each', () => {
+    const printed = /<!-- claims -->\n(.*?)<!-- \/claims -->/s.exec(readme)![1]!
+    expect(printed).toBe(
+      `${CLAIMS.map(({ claim, test: id, assumes }) => `- ${claim} (${assumes.join(', ') || 'no assumption'})\n  \`${id}\``).join('\n')}\n`,
+    )
+  })
+})
+
+describe('claims', () => {
+  test('there are some, each with an id of its own', () => {
+    expect(CLAIMS.length).toBeGreaterThan(8)
+    expect(new Set(CLAIMS.map(({ id }) => id)).size).toBe(CLAIMS.length)
+  })
+
+  test.each(CLAIMS)('$id names a test that exists and is not switched off', ({ test: id }) => {
+    const [file = '', name = ''] = id.split(' > ')
+    expect(existsSync(join(ROOT, file))).toBe(true)
+    expect(read(file)).toContain(name)
+    expect(name.length).toBeGreaterThan(10)
+  })
+
+  test('every assumption that a claim names is explained, and has a test', () => {
+    const assumed = new Set(CLAIMS.flatMap(({ assumes }) => assumes))
+    for (const id of assumed) {
+      expect(read('docs/guarantees.md')).toContain(`| ${id} |`)
+      expect(read('test/guarantees/assumptions.test.ts')).toContain(`'${id}: `)
+    }
+  })
+})
+
+describe('documentation', () => {
+  const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)]
+
+  test.each(pages)('%s links to files that exist', (page) => {
+    const links = [...read(page).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target]) => join(ROOT, page, '..', target!))
+    expect(links.filter((target) => !existsSync(target))).toEqual([])
+  })
+
+  test('every test that a page names exists', () => {
+    const named = pages.flatMap((page) =>
+      [...read(page).matchAll(/`(test\/[\w./-]+\.test\.ts)(?: > ([^`]+))?`/g)].map(([, file, name]) => ({ page, file: file!, name })),
+    )
+    const missing = named.filter(({ file, name }) => !existsSync(join(ROOT, file)) || (name !== undefined && !read(file).includes(name)))
+    expect(missing).toEqual([])
+  })
+})
