@@ -126,7 +126,7 @@ async function holdFor(
   signal: AbortSignal | undefined,
 ): Promise<{ hold: Hold; settlement: Settlement }> {
   const carried = ambient().hold as Hold | undefined
-  if (carried !== undefined && carried.budget === scope.budget && carried.state === 'held') {
+  if (carried !== undefined && carried.state === 'held' && belongsTo(carried, scope)) {
     const needed = worstOf(action, Math.min(bound.outputTokensPerChoice, carried.caps.maxOutputTokens ?? Infinity))
     const covers = Object.entries(needed).every(([dimension, amount]) => amount <= (carried.amounts[dimension] ?? 0))
     const settlement = covers ? carried.claim() : undefined
@@ -134,6 +134,10 @@ async function holdFor(
   }
   const hold = await scope.begin(action, signal === undefined ? {} : { signal })
   return { hold, settlement: hold.claim()! }
+}
+
+function belongsTo({ owner }: Hold, { boot, agent, task, budget }: Scope): boolean {
+  return owner.boot === boot && owner.agent === agent && owner.task === task && owner.budget === budget
 }
 
 /** The cap to send: the kernel's, where the request has none or a larger one. */

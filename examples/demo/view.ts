@@ -6,6 +6,9 @@ import { formatUsd, type BudgetLine } from 'holdfast'
 
 const COLOURS = { researcher: 'cyan', writer: 'magenta', doomed: 'red', successor: 'green', demo: 'bold' } as const
 
+/** Of the bar, in characters. */
+const WIDTH = 40
+
 /** Who speaks. */
 export type Speaker = keyof typeof COLOURS
 
@@ -33,10 +36,10 @@ export function createView(): View {
     bar(line) {
       if (!live || line === undefined) return
       clear()
-      const part = (amount: number, sign: string): string => sign.repeat(Math.round((40 * amount) / line.limit))
-      const drawn = colour('green', part(line.spent, '█')) + colour('yellow', part(line.out, '▒')) + colour('red', part(line.suspense, '░'))
-      const used = Math.round((40 * (line.spent + line.out + line.suspense)) / line.limit)
-      status = `       ${line.budget} [${drawn}${' '.repeat(Math.max(0, 40 - used))}] ${formatUsd(line.spent)} of ${formatUsd(line.limit)}`
+      const part = (amount: number, sign: string): string => sign.repeat(Math.floor((WIDTH * amount) / line.limit))
+      const [spent, out, suspense] = [part(line.spent, '█'), part(line.out, '▒'), part(line.suspense, '░')]
+      const rest = ' '.repeat(WIDTH - spent.length - out.length - suspense.length)
+      status = `       ${line.budget} [${colour('green', spent)}${colour('yellow', out)}${colour('red', suspense)}${rest}] ${formatUsd(line.spent)} of ${formatUsd(line.limit)}`
       stdout.write(status)
     },
     end() {

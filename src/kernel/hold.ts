@@ -30,7 +30,7 @@ const MAX_PAID_RESPONSES = 10_000
 type Ended = { readonly how: 'settled' | 'released' | 'charged'; readonly used: Amounts }
 
 /** Makes the hold of a grant. */
-export function createHold(grant: Grant, context: HoldContext): Hold {
+export function createHold(grant: Grant, owner: Hold['owner'], context: HoldContext): Hold {
   const { ledger, log, clock, reports, emit, open, paidResponses } = context
   const deadlineAtMs = clock.now() + context.holdDeadlineMs
   let ended: Ended | undefined
@@ -101,7 +101,7 @@ export function createHold(grant: Grant, context: HoldContext): Hold {
 
   const hold: Hold = {
     id: grant.holdId,
-    budget: grant.path,
+    owner,
     amounts: grant.amounts,
     caps: grant.outputTokens > 0 ? { maxOutputTokens: grant.outputTokens } : {},
     deadlineAtMs,

@@ -50,7 +50,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     try {
       const remembered = run === undefined ? undefined : latchedRefusal(run, budget)
       if (remembered !== undefined) throw remembered
-      return createHold(await grant(proposed, options), context)
+      return createHold(await grant(proposed, options), { boot: log.boot, agent, task, budget }, context)
     } catch (error) {
       const refusal = findRefusal(error)
       if (refusal !== undefined) note(refusal, proposed)
@@ -118,6 +118,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
   }
 
   const scope: Scope = {
+    boot: log.boot,
     agent,
     task,
     budget,

@@ -1,5 +1,6 @@
 import type { Amounts } from '../lib/amounts.ts'
 import type { Caps } from './gate.ts'
+import type { ScopeIdentity } from './scope.ts'
 
 /** How a hold ends. None of these throws because the store is away: the outcome is on disk, and is retried. */
 export interface Settlement {
@@ -27,8 +28,8 @@ export interface Answer {
 /** Money set aside for one action. */
 export interface Hold extends Settlement {
   readonly id: string
-  /** Path of the budget that it was taken from. */
-  readonly budget: string
+  /** Whose it is. */
+  readonly owner: ScopeIdentity & { readonly boot: string }
   /** What is set aside, by dimension. */
   readonly amounts: Amounts
   /** What the action was narrowed to. */

@@ -20,6 +20,8 @@ export interface BeginOptions {
 
 /** An agent at work on a task. */
 export interface Scope extends ScopeIdentity {
+  /** Identity of the kernel that it belongs to. */
+  readonly boot: string
   /**
    * Asks every gate, and sets the worst case aside in one commit.
    *
