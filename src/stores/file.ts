@@ -91,7 +91,11 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     writer.accepted = undefined
     const { text } = encodeLine({ previous: fold.head, writer: writer.line, timeMs, batches })
     writeLine(file, descriptor, Buffer.from(`${fold.torn ? '\n' : ''}${text}\n`), fold)
-    fold.readOn()
+    try {
+      fold.readOn()
+    } catch (cause) {
+      throw new UnknownOutcome(`${file}: a line was written, and cannot be read back`, { cause })
+    }
     return writer.accepted
   }
 

@@ -75,14 +75,19 @@ export function groupCommits(store: Store, { boot, chainHead, onStoreHead }: Gro
   // Every group carries one batch of the process's own: its chain head, and the ids that nobody will ask
   // for again. It belongs to no caller, so its fate changes nobody's result.
   async function ownBatch(group: readonly Waiting[]): Promise<Batch | undefined> {
-    // An id that somebody is asking for right now must outlive the answer.
-    const asked = new Set([...group, ...queue].map(({ identity }) => identity?.key))
-    const spent = [...spentIds].filter((key) => !asked.has(key)).slice(0, MAX_BATCH_OPERATIONS / 2)
+    const spent = idsToDelete(group)
     if (boot === undefined || chainHead === undefined) return spent.length === 0 ? undefined : { delete: spent }
     const key = `head/${boot}`
     headVersion ??= (await store.read([key]))[0]?.version ?? 0
     const { count, hash } = chainHead()
     return { check: [{ key, version: headVersion }], set: [{ key, value: { count, hash } }], delete: spent }
+  }
+
+  function idsToDelete(group: readonly Waiting[]): readonly string[] {
+    if (spentIds.size === 0) return []
+    // An id that somebody is asking for right now must outlive the answer.
+    const asked = new Set([...group, ...queue].map(({ identity }) => identity?.key))
+    return [...spentIds].filter((key) => !asked.has(key)).slice(0, MAX_BATCH_OPERATIONS / 2)
   }
 
   function afterOwnBatch(own: Batch, result: BatchResult | undefined): void {

@@ -162,10 +162,12 @@ function withItsLength(body: Buffer, length: number): Buffer {
 }
 
 /**
- * Finds out whether `hash` is an accepted line of a segment, by walking the chain from its start. Only the
- * two hashes at known places of each line are looked at: everything else was judged when it was folded.
+ * Finds out whether `wanted` is an accepted line of a segment, or what the segment starts on, by walking the
+ * chain from there. Only the two hashes at known places of each line are looked at: everything else was judged
+ * when it was folded.
  */
 export function walkChain(segment: Buffer, start: string, wanted: string): boolean {
+  if (wanted === start) return true
   let head = start
   for (let at = 0; at < segment.length;) {
     const end = segment.indexOf(10, at)

@@ -25,7 +25,7 @@ export function createWatchers(): Watchers {
   const wakeDue = (): void => {
     const waking = [...due]
     due.clear()
-    // One that is woken may stop another.
+    // Some were stopped since, or are by those that are woken before them.
     for (const watcher of waking) if (watchers.has(watcher)) watcher.wake()
   }
   const schedule = (watcher: Watcher): void => {
@@ -42,7 +42,6 @@ export function createWatchers(): Watchers {
       watchers.add(watcher)
       return () => {
         watchers.delete(watcher)
-        due.delete(watcher)
       }
     },
     touch(key) {

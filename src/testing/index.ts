@@ -3,6 +3,14 @@
 
 import '../lib/runtime.ts'
 
-export { startProvider, scriptOf } from './provider.ts'
+export { faultyStore, seededRandom } from './faulty-store.ts'
+export { testIntegration } from './integration-suite.ts'
+export { scriptOf, startProvider } from './provider.ts'
+export { settableClock } from './store-bench.ts'
+export { testStore } from './store-suite.ts'
 
+export type { Fault, FaultPlan, FaultyStore } from './faulty-store.ts'
+export type { CallOptions, Calls, IntegrationAdapter, IntegrationSuiteOptions, Site, SuiteTools } from './integration-suite.ts'
 export type { Bill, BillLine, ProviderAnswer, ProviderOptions, ProviderRequest, SimulatedProvider } from './provider.ts'
+export type { SettableClock, StoreAccess, StoreUnderTest } from './store-bench.ts'
+export type { RegisterTest, StoreSuiteOptions } from './store-suite.ts'
