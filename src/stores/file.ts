@@ -16,7 +16,7 @@ import { createFold, type Fold } from './journal-fold.ts'
 import { openSegment, prepareFolder, segmentFile } from './journal-folder.ts'
 import { encodeLine, lineEnding } from './journal-line.ts'
 import type { Batch, BatchResult, GroupResult, Store, StoreHead } from './store.ts'
-import { evaluate, type Cell } from './table.ts'
+import { copyBatch, evaluate, type Cell } from './table.ts'
 import { createWatchers } from './watchers.ts'
 
 /** Options of {@link fileStore}. */
@@ -89,8 +89,11 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     assertRoom(file, fold)
     writer.line = `${writer.id}:${++writer.writes}`
     writer.accepted = undefined
-    const { text } = encodeLine({ previous: fold.head, writer: writer.line, timeMs, batches })
-    writeLine(file, descriptor, Buffer.from(`${fold.torn ? '\n' : ''}${text}\n`), fold)
+    const line = { previous: fold.head, writer: writer.line, timeMs, batches: batches.map(copyBatch) }
+    const { text, hash } = encodeLine(line)
+    const bytes = Buffer.from(`${fold.torn ? '\n' : ''}${text}\n`)
+    fold.expect(line, bytes.subarray(fold.torn ? 1 : 0, -1), hash)
+    writeLine(file, descriptor, bytes, fold)
     try {
       fold.readOn()
     } catch (cause) {

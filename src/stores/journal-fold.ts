@@ -4,7 +4,7 @@
 
 import { fstatSync, readSync } from 'node:fs'
 import { HoldfastError } from '../lib/errors.ts'
-import { readLine, walkChain, type JournalLine } from './journal-line.ts'
+import { readLine, walkChain, type JournalLine, type Reading } from './journal-line.ts'
 import type { BatchResult } from './store.ts'
 import { createTable, evaluate, type Table } from './table.ts'
 
@@ -29,6 +29,8 @@ export interface Fold {
   readonly timeMs: number
   /** True when bytes without a newline follow: the next writer puts one in front of its line. */
   readonly torn: boolean
+  /** Says what was just written, so that it need not be parsed and hashed again when it is read back, byte for byte the same. */
+  expect(line: JournalLine, bytes: Buffer, hash: string): void
   /** Reads on to the end of the file. @throws {HoldfastError} and from then on always the same one. */
   readOn(): void
   /** True for the hash of an accepted line, and for the store id. */
@@ -61,6 +63,7 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
   let timeMs = 0
   let torn = false
   let dead: HoldfastError | undefined
+  let expected: { readonly bytes: Buffer; readonly reading: Reading } | undefined
 
   const die = (error: HoldfastError): HoldfastError => (dead ??= error)
   const damage = (line: number, reason: string): HoldfastError =>
@@ -115,7 +118,7 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
   }
 
   function judge(bytes: Buffer, endsAt: number): void {
-    const reading = readLine(bytes)
+    const reading = expected?.bytes.equals(bytes) === true ? expected.reading : readLine(bytes)
     if (reading.kind === 'torn') return
     if (reading.kind === 'damage') throw damage(lines, reading.reason)
     const { line, hash } = reading
@@ -157,6 +160,9 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
   return {
     table,
     readOn,
+    expect(line, bytes, hash) {
+      expected = { bytes, reading: { kind: 'line', line, hash } }
+    },
     accepted: (hash) => acceptedWithin(offset, hash),
     die,
     get head() {
