@@ -4,7 +4,7 @@
 
 import '../src/lib/runtime.ts'
 import type { LanguageModelV4, LanguageModelV4CallOptions, LanguageModelV4Middleware, LanguageModelV4StreamPart } from '@ai-sdk/provider'
-import type { Tool, ToolApprovalStatus, ToolSet } from 'ai'
+import type { ModelMessage, Tool, ToolApprovalStatus, ToolSet } from 'ai'
 import { withAmbient } from '../src/lib/ambient.ts'
 import { findRefusal, type Refusal } from '../src/lib/errors.ts'
 import { sha256 } from '../src/lib/ids.ts'
@@ -139,22 +139,38 @@ function meter(held: Held): TransformStream<LanguageModelV4StreamPart, LanguageM
   })
 }
 
+/** What the AI SDK tells of a tool call that may need approval. */
+export interface ApprovalOptions {
+  readonly toolCall: { readonly toolName: string; readonly toolCallId: string; readonly input: unknown }
+  readonly tools?: ToolSet | undefined
+  readonly toolsContext?: unknown
+  readonly messages?: ModelMessage[]
+}
+
 /**
  * The `toolApproval` of `generateText`, `streamText` and agents: `deny` is `denied`, `ask` is `user-approval`,
- * `allow` is `undefined`, which leaves everything as it would be without it.
+ * `allow` is what the tool itself says in `needsApproval`, as it would be without this.
  *
  * The user's yes in the AI SDK is not enough for an `ask` rule: `kernel.approve` is, and a tool of
  * {@link guardTools} runs only with it. So a forged approval message in the history opens nothing.
  */
-export function toolApproval(
-  source?: ScopeSource,
-): (options: { readonly toolCall: { readonly toolName: string; readonly input: unknown } }) => Promise<ToolApprovalStatus> {
-  return async ({ toolCall: { toolName, input } }) => {
+export function toolApproval(source?: ScopeSource): (options: ApprovalOptions) => Promise<ToolApprovalStatus> {
+  return async (options) => {
+    const { toolName, input } = options.toolCall
     const refusal = await scopeOf(source).decide({ kind: 'tool', resource: toolName, args: input })
-    if (refusal === undefined) return undefined
+    if (refusal === undefined) return ownApproval(options)
     if (refusal.code === 'ERR_APPROVAL_REQUIRED') return { type: 'user-approval', reason: refusal.message }
     return { type: 'denied', reason: refusal.toModelMessage() }
   }
+}
+
+/** A function as `toolApproval` makes the SDK ignore `needsApproval` of its tools, so it is asked here. */
+async function ownApproval({ toolCall, tools = {}, toolsContext, messages = [] }: ApprovalOptions): Promise<ToolApprovalStatus> {
+  const { toolName, toolCallId, input } = toolCall
+  const own: unknown = Object.hasOwn(tools, toolName) ? tools[toolName]!.needsApproval : undefined
+  const context = (toolsContext as Readonly<Record<string, unknown>> | undefined)?.[toolName]
+  const needed: unknown = typeof own === 'function' ? await own(input, { toolCallId, messages, context }) : own
+  return needed === true ? 'user-approval' : undefined
 }
 
 /**

@@ -2,6 +2,7 @@
 // The transport guard and the framework adapters share it, so that they agree.
 
 import type { Amounts } from '../src/lib/amounts.ts'
+import { Refusal } from '../src/lib/errors.ts'
 import { costNanoUsd, unknownPriceFix } from '../src/metering/prices.ts'
 import type { ModelPrice } from '../src/waist/price.ts'
 import { totalTokens } from '../src/metering/usage.ts'
@@ -46,7 +47,7 @@ export async function modelCall(
   const prices = await scope.prices()
   const priceOf = (serviceTier: string | undefined): ModelPrice | undefined => prices.find(priceKey(model.id, serviceTier), provider)
   const price = priceOf(model.serviceTier)
-  const bound = boundOf({ ...given, contextWindow: price?.contextWindow, maxOutputTokens: price?.maxOutputTokens })
+  const bound = boundOrRefuse(() => boundOf({ ...given, contextWindow: price?.contextWindow, maxOutputTokens: price?.maxOutputTokens }))
   const { fixed, perOutputToken } = worstAmounts(bound, price)
   const tokens = bound.outputTokensPerChoice
   const least = worstAmounts({ ...bound, inputTokens: 1, named: false }, price)
@@ -70,6 +71,16 @@ export async function modelCall(
       const usd = paid === undefined ? undefined : costNanoUsd(paid, usage)
       return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: paid!.source }
     },
+  }
+}
+
+/** A request that no provider would take has no bound. Thrown as it is, an SDK would take it for a broken connection and retry. */
+function boundOrRefuse(bound: () => RequestBound): RequestBound {
+  try {
+    return bound()
+  } catch (error) {
+    if (!(error instanceof TypeError || error instanceof RangeError)) throw error
+    throw new Refusal('ERR_UNMETERED', error.message, {}, { cause: error })
   }
 }
 

@@ -33,6 +33,12 @@ interface RunToolsBody {
 
 type AnyFunction = (...args: unknown[]) => unknown
 
+/** The forms of a tool of `runTools`: its function is among the declared members, or is their `$callback`. */
+interface RunnableTool {
+  readonly function?: { readonly function?: AnyFunction; readonly name?: string; readonly parse?: unknown }
+  readonly $callback?: AnyFunction
+}
+
 /**
  * Returns a client like this one whose calls are held, clamped and settled; the given client stays as it is.
  *
@@ -66,10 +72,27 @@ export function wrapOpenAI<T extends object>(client: T, source?: ScopeSource, op
 
 /** A tool of `runTools`: the function asks first, and a refusal is its answer to the model. */
 function guardRunnable(tool: unknown, source: ScopeSource, amounts: ToolAmounts | undefined): unknown {
-  const { function: runnable } = tool as { function?: { function?: AnyFunction; name?: string } }
-  if (typeof runnable?.function !== 'function') return tool
-  const name = runnable.name ?? runnable.function.name
-  return { ...(tool as object), function: { ...runnable, name, function: guardNamed(name, runnable.function, source, amounts) } }
+  const { function: declared, $callback: callback } = tool as RunnableTool
+  if (typeof callback === 'function') {
+    // A tool of `zodFunction` keeps its function out of sight of a spread, beside what is sent.
+    const members = Object.getOwnPropertyDescriptors<Record<string, unknown>>(tool as Record<string, unknown>)
+    const guarded = guardNamed(declared!.name!, callback, source, amounts)
+    return Object.defineProperties({}, { ...members, $callback: { ...members['$callback'], value: guarded } })
+  }
+  if (typeof declared?.function !== 'function') return tool
+  const name = declared.name ?? declared.function.name
+  const guarded = guardNamed(name, declared.function, source, amounts, declared.parse === undefined ? fromText : undefined)
+  return { ...(tool as object), function: { ...declared, name, function: guarded } }
+}
+
+/** Gates see what a text says: rules on arguments would not find them in it. */
+function fromText(args: unknown): unknown {
+  try {
+    return JSON.parse(args as string)
+  } catch {
+    // Not JSON, so no rule on arguments can be sure of it; the guardian is closed to what is unclear.
+    return args
+  }
 }
 
 /**
@@ -87,11 +110,17 @@ export function guardFunctions<F extends Readonly<Record<string, (args: never) =
   return Object.fromEntries(guarded) as never
 }
 
-function guardNamed(name: string, fn: AnyFunction, source: ScopeSource, amounts: ToolAmounts | undefined): AnyFunction {
+function guardNamed(
+  name: string,
+  fn: AnyFunction,
+  source: ScopeSource,
+  amounts: ToolAmounts | undefined,
+  readArgs: (first: unknown) => unknown = (first) => first,
+): AnyFunction {
   const guarded: AnyFunction = (...args) =>
     runTool(
       source,
-      { name, args: args[0] ?? null, amounts },
+      { name, args: readArgs(args[0]) ?? null, amounts },
       () => fn(...args),
       (refusal) => refusal.toModelMessage(),
     )

@@ -80,6 +80,8 @@ export function meteredStream(
         if (left) return
         finish()
         const reason = `the stream broke off: ${error instanceof Error ? error.message : String(error)}`
+        // What broke may be the event rather than the connection, which would go on for nobody.
+        upstream.abort()
         if (!settled) await endBroken(exchange, meter.found, reason)
         controller.error(error)
       }

@@ -59,7 +59,7 @@ interface Request_ {
 export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): typeof fetch {
   const drains = createDrains(options.maxDrains ?? 16, options.drainMs ?? 30_000)
   const guarded = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
-    const request = normalise(input, init)
+    const request = await normalise(input, init)
     request.signal?.throwIfAborted()
     try {
       return await attempt(request, source, options, drains)
@@ -92,11 +92,19 @@ async function attempt(request: Request_, source: ScopeSource, options: GuardOpt
   const scope = scopeOf(source)
   const text = bodyText(request, path)
   const body = parseBody(text, path)
+  // Made before anything is held: headers that are none throw here.
+  const headers = new Headers(request.init.headers)
+  headers.delete('content-length')
   const call = await callOf(scope, endpoint, body, text, options)
   const { hold, settlement } = await holdFor(scope, call, request.signal)
+  if (request.signal?.aborted === true) {
+    await settlement.release('the caller left before it was sent')
+    request.signal.throwIfAborted()
+  }
   const prepared = endpoint.prepare(body, capFor(call, hold), options.outputCapField ?? 'max_completion_tokens')
   const exchange: Exchange = { scope, endpoint, call, settlement, original: body, drains, unbilledStatuses: options.unbilledStatuses }
-  return exchangeOver(send, { ...request, init: withBody(request.init, prepared === body ? text : JSON.stringify(prepared)) }, exchange)
+  const init = { ...request.init, headers, body: prepared === body ? text : JSON.stringify(prepared) }
+  return exchangeOver(send, { ...request, init }, exchange)
 }
 
 async function callOf(
@@ -151,7 +159,8 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: Request_,
   // The caller's signal ends the caller's wait, not the exchange: what was sent may be billed, and only the
   // answer says how much.
   const upstream = new AbortController()
-  const answer = send(url, { ...init, signal: upstream.signal })
+  // Inside a function, so that a `fetch` that throws at once is no different from one that rejects.
+  const answer = (async () => send(url, { ...init, signal: upstream.signal }))()
   let response: Response
   try {
     response = await orAborted(answer, signal)
@@ -210,17 +219,20 @@ function findInText(endpoint: Endpoint, text: string): Finding | undefined {
   }
 }
 
-function normalise(input: string | URL | Request, init: RequestInit = {}): Request_ {
+async function normalise(input: string | URL | Request, init: RequestInit = {}): Promise<Request_> {
   if (!(input instanceof Request))
     return { url: String(input), method: (init.method ?? 'GET').toUpperCase(), init, signal: init.signal ?? undefined }
-  const { url, method, headers, body, signal, redirect, credentials } = input
-  const merged: RequestInit = { method, headers, redirect, credentials, ...(body === null ? {} : { body }), ...init }
-  return { url, method: (merged.method ?? 'GET').toUpperCase(), init: merged, signal: init.signal ?? signal }
+  const { url, method, headers, redirect, credentials } = input
+  const signal = init.signal ?? input.signal
+  // Taken out of its stream, which could be neither measured nor sent again.
+  const body = input.body === null || init.body != null ? {} : { body: await input.arrayBuffer() }
+  const merged: RequestInit = { method, headers, redirect, credentials, ...body, ...init, signal }
+  return { url, method: (merged.method ?? 'GET').toUpperCase(), init: merged, signal }
 }
 
-function bodyText({ init }: Request_, path: string): string {
-  if (typeof init.body === 'string') return init.body
-  if (init.body instanceof Uint8Array) return new TextDecoder().decode(init.body)
+function bodyText({ init: { body } }: Request_, path: string): string {
+  if (typeof body === 'string') return body
+  if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) return new TextDecoder().decode(body)
   throw new Refusal('ERR_UNMETERED', `The body of POST ${path} is not text, so its worst case is not known. Send it as a JSON string.`)
 }
 
@@ -235,18 +247,12 @@ function parseBody(text: string, path: string): Record<string, unknown> {
   throw new Refusal('ERR_UNMETERED', `The body of POST ${path} is not a JSON object, so its worst case is not known.`)
 }
 
-function withBody(init: RequestInit, body: string): RequestInit {
-  const headers = new Headers(init.headers)
-  headers.delete('content-length')
-  return { ...init, headers, body }
-}
-
 /** The same response with another body. Its length and encoding are those of the body it had. */
 function rebuilt(response: Response, body: string | ReadableStream<Uint8Array>): Response {
   const headers = new Headers(response.headers)
   headers.delete('content-length')
   headers.delete('content-encoding')
-  const copy = new Response(body, { status: response.status, statusText: response.statusText, headers })
+  const copy = new Response(response.body === null ? null : body, { status: response.status, statusText: response.statusText, headers })
   Object.defineProperty(copy, 'url', { value: response.url })
   return copy
 }

@@ -1,7 +1,7 @@
 // The chain file of a process, `<data>/chains/<boot>.jsonl`: its audit trail, and what is left of it after a
 // crash. Every record is one write(2) before what it announces begins, so it survives SIGKILL.
 
-import { closeSync, fdatasyncSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../lib/clock.ts'
 import type { Json } from '../lib/canonical-json.ts'
@@ -30,6 +30,8 @@ export interface Chain extends Log {
 }
 
 const MAX_MEMORY_LINES = 10_000
+/** Fields that are the record's own; the others of its frame win over what a caller passes. */
+const OWN_FIELDS = ['h', 'store'] as const
 /** How long an acknowledged store head may wait for the next record to carry it, ms. */
 const HEAD_DELAY_MS = 100
 
@@ -41,8 +43,12 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
   let hash = boot
   let storeHead: StoreHead | undefined
   let headTimer: NodeJS.Timeout | undefined
+  let closed = false
 
   function append(kind: Parameters<Log['append']>[0], fields: { readonly [key: string]: Json }): void {
+    // The number of a closed descriptor may mean another file by now.
+    if (closed) throw new HoldfastError('ERR_CLOSED', `The audit chain ${boot} is closed; nothing can be recorded any more.`)
+    for (const name of OWN_FIELDS) if (Object.hasOwn(fields, name)) throw new TypeError(`\`${name}\` is not a field of a caller.`)
     const head = storeHead === undefined ? {} : { store: { ...storeHead } }
     const record = encodeRecord({ ...fields, ...head, v: RECORD_VERSION, chain: boot, seq: count, prev: hash, t: clock.now(), kind })
     if (file === undefined) {
@@ -68,6 +74,7 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
     flush,
     head: () => ({ count, hash }),
     noteStoreHead(head) {
+      if (closed) return
       storeHead = head
       if (file === undefined || headTimer !== undefined) return
       headTimer = setTimeout(() => {
@@ -81,6 +88,8 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
       headTimer.unref()
     },
     close() {
+      if (closed) return
+      closed = true
       clearTimeout(headTimer)
       file?.close()
     },
@@ -99,25 +108,42 @@ function openFile(directory: string, boot: string, durable: boolean): { write(li
   try {
     mkdirSync(folder, { recursive: true })
     descriptor = openSync(path, 'ax', 0o644)
+    if (durable) syncFolder(folder)
   } catch (error) {
     throw failed(error)
   }
+  let dead: HoldfastError | undefined
   return {
     write(line) {
+      if (dead !== undefined) throw dead
+      const bytes = Buffer.from(line)
+      let written: number
       try {
-        const bytes = Buffer.from(line)
-        const written = writeSync(descriptor, bytes)
-        if (written !== bytes.length) {
-          // Nobody else writes this file: what was cut short can be taken back, and the chain stays whole.
-          ftruncateSync(descriptor, size)
-          throw new Error(`no space left (${written} of ${bytes.length} bytes)`)
-        }
-        if (durable) fdatasyncSync(descriptor)
-        size += bytes.length
+        written = writeSync(descriptor, bytes)
       } catch (error) {
         throw failed(error)
       }
+      try {
+        // Nobody else writes this file: what was cut short can be taken back, and the chain stays whole.
+        if (written !== bytes.length) ftruncateSync(descriptor, size)
+        else if (durable) fdatasyncSync(descriptor)
+      } catch (error) {
+        // There is something in the file that no caller was promised, and the next record would not follow it.
+        throw (dead = failed(error))
+      }
+      if (written !== bytes.length) throw failed(new Error(`no space left (${written} of ${bytes.length} bytes)`))
+      size += bytes.length
     },
     close: () => closeSync(descriptor),
+  }
+}
+
+/** Makes the name of a new file survive a power cut too. */
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r')
+  try {
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
   }
 }

@@ -5,6 +5,7 @@
 // Everything before `,"h":` is RFC 8785 canonical JSON, and `h` is SHA-256 over a domain line and exactly
 // that: every field is under the hash, and there is one way only to write a record.
 
+import { isUtf8 } from 'node:buffer'
 import { canonicalJson, type Json } from '../lib/canonical-json.ts'
 import { sha256 } from '../lib/ids.ts'
 import type { LogKind } from '../waist/log.ts'
@@ -35,8 +36,12 @@ export function encodeRecord(record: AuditRecord): { readonly line: string; read
   return { line: `${body.slice(0, -1)},"h":"${hash}"}`, hash }
 }
 
-/** Reads a line back, or says what is wrong with it. */
-export function decodeRecord(line: string): { readonly record: AuditRecord; readonly hash: string } | { readonly fault: string } {
+/** Reads a line back, or says what is wrong with it. As bytes it must be UTF-8: decoding would hide other bytes. */
+export function decodeRecord(
+  given: string | Uint8Array,
+): { readonly record: AuditRecord; readonly hash: string } | { readonly fault: string } {
+  if (typeof given !== 'string' && !isUtf8(given)) return { fault: 'it is not UTF-8' }
+  const line = typeof given === 'string' ? given : Buffer.from(given.buffer, given.byteOffset, given.byteLength).toString()
   let parsed: { h?: unknown } & Record<string, Json>
   try {
     parsed = JSON.parse(line) as typeof parsed
@@ -47,7 +52,13 @@ export function decodeRecord(line: string): { readonly record: AuditRecord; read
   const { h, ...record } = parsed
   if (record['v'] !== RECORD_VERSION)
     return { fault: `it has version ${JSON.stringify(record['v'])}; this version of holdfast reads ${RECORD_VERSION}` }
-  const written = encodeRecord(record as AuditRecord)
+  let written: ReturnType<typeof encodeRecord>
+  try {
+    written = encodeRecord(record as AuditRecord)
+  } catch (error) {
+    // JSON has texts for what canonical JSON has not: half of a surrogate pair, 1e999, any depth.
+    return { fault: `it has no canonical form: ${(error as Error).message}` }
+  }
   if (written.hash !== h) return { fault: 'its hash does not match its content' }
   if (written.line !== line) return { fault: 'it is not written in canonical form' }
   return { record: record as AuditRecord, hash: h }

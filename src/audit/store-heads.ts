@@ -23,7 +23,8 @@ export async function assertStoreIsWhole(directory: string, store: Store): Promi
   if (store.holds === undefined || !existsSync(folder)) return
   const newest = readdirSync(folder)
     .filter((name) => name.endsWith('.jsonl'))
-    .map((name) => ({ name, at: statSync(join(folder, name)).mtimeMs }))
+    .map((name) => ({ name, found: statSync(join(folder, name), { throwIfNoEntry: false }) }))
+    .flatMap(({ name, found }) => (found?.isFile() === true ? [{ name, at: found.mtimeMs }] : []))
     .sort((a, b) => b.at - a.at)
     .slice(0, MAX_CHAINS)
   for (const { name } of newest) {

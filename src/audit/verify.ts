@@ -1,10 +1,12 @@
 // Is this what happened? Each chain is checked by itself (every field, every link, no gap), and against the
 // head that the store has of it: how long it was, and with which last record, when its last batch was sent.
 
-import { createReadStream, existsSync, readdirSync } from 'node:fs'
+import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Store } from '../stores/store.ts'
 import { decodeRecord } from './record.ts'
+
+const NEWLINE = 10
 
 /** What is known of one chain. */
 export interface ChainVerdict {
@@ -24,10 +26,10 @@ export interface StoredHead {
   readonly hash: string
 }
 
-/** Checks one chain, line by line, against the head that the store has of it. */
+/** Checks one chain, line by line (as text or as the bytes of a file), against the head that the store has of it. */
 export async function verifyChain(
   chain: string,
-  lines: AsyncIterable<string> | Iterable<string>,
+  lines: AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>,
   stored: StoredHead | undefined,
 ): Promise<ChainVerdict> {
   let count = 0
@@ -68,31 +70,37 @@ export async function verifyAudit(directory: string, store?: Store): Promise<rea
   const heads = store === undefined ? new Map<string, StoredHead>() : await storedHeads(store)
   const chains = new Set([...files.map((name) => name.slice(0, -'.jsonl'.length)), ...heads.keys()])
   const verdicts: ChainVerdict[] = []
-  for (const chain of [...chains].sort()) {
-    const file = join(folder, `${chain}.jsonl`)
-    if (existsSync(file)) verdicts.push(await verifyChain(chain, wholeLines(file), heads.get(chain)))
-    else
-      verdicts.push({
-        chain,
-        ok: false,
-        records: 0,
-        beyondHead: 0,
-        fault: `${file} is missing; the store knows of ${heads.get(chain)!.count} records`,
-      })
-  }
+  for (const chain of [...chains].sort()) verdicts.push(await verifyFile(chain, join(folder, `${chain}.jsonl`), heads.get(chain)))
   return verdicts
+}
+
+/** Checks one file. What cannot be read is a bad chain: it must not keep the others from being checked. */
+async function verifyFile(chain: string, file: string, stored: StoredHead | undefined): Promise<ChainVerdict> {
+  const bad = (fault: string): ChainVerdict => ({ chain, ok: false, records: 0, beyondHead: 0, fault })
+  try {
+    const found = statSync(file, { throwIfNoEntry: false })
+    if (found === undefined) return bad(`${file} is missing; the store knows of ${stored?.count ?? 0} records`)
+    if (!found.isFile()) return bad(`${file} is not a file`)
+    return await verifyChain(chain, wholeLines(file), stored)
+  } catch (error) {
+    return bad(`${file} cannot be read: ${(error as Error).message}`)
+  }
 }
 
 /**
  * The lines of a file, split at newlines and at nothing else. What follows the last newline is a write that a
  * crash cut short; it was never acknowledged to anyone, so it is no record.
  */
-async function* wholeLines(file: string): AsyncGenerator<string> {
-  let rest = ''
-  for await (const chunk of createReadStream(file, 'utf8')) {
-    const lines = (rest + String(chunk)).split('\n')
-    rest = lines.pop()!
-    yield* lines
+async function* wholeLines(file: string): AsyncGenerator<Uint8Array> {
+  let rest: Buffer[] = []
+  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+    let start = 0
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      yield Buffer.concat([...rest, chunk.subarray(start, end)])
+      rest = []
+      start = end + 1
+    }
+    rest.push(chunk.subarray(start))
   }
 }
 

@@ -45,12 +45,22 @@ async function declare(committer: Committer, path: string, record: BudgetRecord,
       if (known.revision > record.revision) {
         return onIgnored(`Budget \`${path}\` is declared with revision ${record.revision}; the store has ${known.revision} and keeps it.`)
       }
-      if (known.revision === record.revision) return assertSame(path, known, record)
+      if (known.revision === record.revision) {
+        assertSame(path, known, record)
+        return isShape(path) ? changeChildren(committer, path, record) : undefined
+      }
     }
     // Children first: should this process die in between, the shape still says that there is something to do.
     if (known !== undefined && isShape(path)) await changeChildren(committer, path, record)
     const result = await committer.commit(known === undefined ? creation(path, record) : change(path, entry!.version, known, record))
-    if (result.outcome === 'ok') return
+    // Some may have been created meanwhile; from here on they are created from what is there now.
+    if (result.outcome === 'ok') return known !== undefined && isShape(path) ? changeChildren(committer, path, record) : undefined
+    if (result.outcome === 'conflict' && result.which !== key) {
+      throw new HoldfastError(
+        'ERR_DAMAGE',
+        `Budget \`${path}\` has counters (${result.which}) but no record: the record was lost. Nothing is opened.`,
+      )
+    }
     if (result.outcome === 'unknown')
       throw new HoldfastError('ERR_STORE', `${committer.store.name} did not answer.`, { cause: result.cause })
     if (result.outcome === 'refused') throw loweredTooFar(path, record, result)

@@ -10,10 +10,10 @@ import type { Batch } from '../waist/batch.ts'
 import type { Fragment } from '../waist/gate.ts'
 import type { Log } from '../waist/log.ts'
 import { budgetRefusal, fitOf, type Fit, type Need } from './fit.ts'
-import { amountsWith, endAdds, heldLegs, legsOf, takeAdds, type Ending, type Leg, type Level } from './legs.ts'
+import { amountsWith, dimensionOf, endAdds, heldLegs, legsOf, takeAdds, unheldLegs, type Ending, type Leg, type Level } from './legs.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
-import { budgetKey, counterKey } from './record.ts'
+import { budgetKey, counterKey, levelsOf } from './record.ts'
 import { createWaitingLines } from './waiting-line.ts'
 
 /** Options of {@link createLedger}. */
@@ -26,6 +26,10 @@ export interface LedgerOptions {
   /** How long an action waits for money that others hold, ms; 0: not at all. */
   readonly waitMs: number
   readonly now: () => number
+  /** @throws {HoldfastError} `ERR_CLOSED` as soon as the kernel closes: nothing is taken any more. */
+  readonly assertOpen: () => void
+  /** Does this in the background, again and again until it succeeds. */
+  readonly later: (work: () => Promise<void>) => void
 }
 
 /** What `begin` asks of the ledger. */
@@ -45,8 +49,10 @@ export interface Grant {
   /** What is set aside, by dimension. */
   readonly amounts: Amounts
   readonly outputTokens: number
-  readonly legs: readonly Leg[]
-  /** Version of the hold's record; `undefined` when nothing had to be written. */
+  /** The levels of the path, as they were when it was taken. */
+  readonly levels: readonly Level[]
+  readonly record: HoldRecord
+  /** Version of the record in the store: `0` when nothing had to be written, `undefined` when nobody knows. */
   readonly version: number | undefined
 }
 
@@ -62,48 +68,62 @@ export interface Ledger {
    */
   take(request: TakeRequest): Promise<Grant>
   /**
-   * Ends a grant. Safe to repeat: it happens once.
+   * Ends a grant. Safe to repeat: it happens once. A `settle` after a `charge` corrects it, up to 30 days later.
    *
    * @returns Whether the real use went beyond the worst case, and whether that froze the tree.
    * @throws {HoldfastError} When the store cannot answer now; try again later.
    */
-  end(grant: Grant, used: Amounts, how: 'settle' | 'charge' | 'correct'): Promise<{ readonly overrun: boolean; readonly frozen: boolean }>
+  end(grant: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<{ readonly overrun: boolean; readonly frozen: boolean }>
 }
 
 const NO_OUTPUT = { tokens: 0, minTokens: 0, perToken: {} } as const
 /** How often one take may be told that what it knew has changed. */
 const MAX_ATTEMPTS = 100
+/** How often a take is sent again when its reply is lost. */
+const MAX_SENDS = 6
+/** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
+const CORRECTABLE_MS = 30 * 24 * 3_600_000
 
 /** Makes the ledger of this process. */
-export function createLedger({ committer, processes, log, observe, waitMs, now }: LedgerOptions): Ledger {
+export function createLedger({ committer, processes, log, observe, waitMs, now, assertOpen, later }: LedgerOptions): Ledger {
   const { store } = committer
   const levels = createLevels(store)
   const lines = createWaitingLines((wake) => store.watch('free/', wake))
   const observed = new Set<string>()
+  /** Holds that had nothing to write when they were taken, and used something after all. */
+  const enrolled = new Map<string, Grant>()
 
   /** One try: a grant, or why it does not fit. Retries by itself whatever only needs a second look. */
   async function attempt(request: TakeRequest, need: Need, written: { intent?: string }): Promise<Grant | Exclude<Fit, { fit: 'now' }>> {
     const over = new Set<string>()
     let outputTokens = need.output.tokens
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
-      const path = await levels.of(request.path)
+      assertOpen()
+      const path = await levels.of(request.path, observe)
       assertKnownDimensions(path, amountsWith(need.fixed, need.output.perToken, 1))
       assertPriced(path, request.action, observe)
       const amounts = amountsWith(need.fixed, need.output.perToken, outputTokens)
       assertAmounts('worst', amounts)
       const legs = legsOf(path, amounts, over)
       writeIntent(request, amounts, outputTokens, written)
-      const result = await commitTake(request, path, legs)
-      if (result.outcome === 'ok') {
-        if (observe) for (const { path: level } of path) observed.add(level)
-        return { holdId: request.holdId, path: request.path, amounts, outputTokens, legs, version: result.version }
-      }
-      if (result.outcome === 'conflict') {
-        learn(result.which, request)
+      const { agent, resource } = request.action
+      const record = { path: request.path, agent, resource, atMs: now(), legs: heldLegs(legs) }
+      const grant = { holdId: request.holdId, path: request.path, amounts, outputTokens, levels: path, record, version: 0 }
+      // Nothing to hold and nothing to write: no commit at all.
+      if (legs.length === 0 && Object.values(request.fragment).every((part) => part?.length === 0)) {
+        if (await levels.areCurrent(path)) return grant
         continue
       }
-      if (result.outcome === 'unknown')
+      const result = await place(grant, legs, request.fragment)
+      if (result.outcome === 'ok') return { ...grant, version: result.version }
+      if (result.outcome === 'conflict') {
+        learn(result.which, request.fragment)
+        continue
+      }
+      if (result.outcome === 'unknown') {
+        giveBack(grant)
         throw new HoldfastError('ERR_STORE', `${store.name} did not answer; nothing may run.`, { cause: result.cause })
+      }
       const refused = legs.find(({ key }) => counterKey('free', key) === result.which)
       if (refused === undefined) throw fragmentRefused(result.which, request.action)
       if (observe) {
@@ -118,46 +138,69 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under one action; nothing was set aside.`)
   }
 
-  async function commitTake(
-    { holdId, path, action, fragment }: TakeRequest,
-    known: readonly Level[],
-    legs: readonly Leg[],
-  ): Promise<CommitResult> {
-    const fragmentEmpty = Object.values(fragment).every((part) => (part as readonly unknown[] | undefined)?.length === 0)
-    // Nothing to hold and nothing to write: no commit at all.
-    if (legs.length === 0 && fragmentEmpty) return { outcome: 'ok', version: 0, values: [] }
+  /** Writes a hold into the store, and what is to happen together with it. */
+  async function place({ holdId, record, levels: known }: Grant, legs: readonly Leg[], fragment: Fragment): Promise<CommitResult> {
     const ticket = await processes.ticket()
-    const holdKey = `hold/${log.boot}/${holdId}`
-    const record: HoldRecord = { path, agent: action.agent, resource: action.resource, atMs: now(), legs: heldLegs(legs) }
+    const { held, suspended } = placesOf(holdId)
+    const identity = [held, suspended]
     const marks = observe
       ? known.filter((level) => !observed.has(level.path)).map((level) => ({ key: `observed/${log.boot}/${level.path}`, value: now() }))
       : []
     const batch: Batch = {
-      check: [{ key: holdKey, version: 0 }, ...ticket.check, ...known.flatMap(levelChecks), ...(fragment.check ?? [])],
-      add: [...takeAdds(legs), ...known.flatMap(birth), ...(fragment.add ?? [])],
-      set: [{ key: holdKey, value: record as never }, ...ticket.set, ...known.flatMap(birthRecord), ...marks, ...(fragment.set ?? [])],
+      check: [...identity.map((key) => ({ key, version: 0 })), ...ticket.check, ...known.flatMap(levelChecks), ...(fragment.check ?? [])],
+      add: [...takeAdds(legs, known), ...known.flatMap(birth), ...(fragment.add ?? [])],
+      set: [{ key: held, value: record as never }, ...ticket.set, ...known.flatMap(birthRecord), ...marks, ...(fragment.set ?? [])],
       delete: fragment.delete ?? [],
     }
-    for (let attempts = 0; ; attempts++) {
-      const result = await committer.commit(batch)
-      // The hold's own key is its identity: found there, an earlier try was applied and its reply was lost.
-      if (result.outcome === 'conflict' && result.which === holdKey && attempts > 0)
-        return { outcome: 'ok', version: result.version, values: [] }
-      if (result.outcome === 'ok') {
-        processes.stamped(ticket)
-        processes.held(1)
-      }
-      if (result.outcome !== 'unknown' || attempts >= 5) return result
+    const result = await send(batch, identity)
+    if (result.outcome === 'ok') {
+      processes.stamped(ticket)
+      processes.held(holdId)
+      for (const { path } of observe ? known : []) observed.add(path)
     }
+    return result
+  }
+
+  /**
+   * Sends a batch that may happen once, again when its reply is lost. A key in `identity` that is found in the
+   * store says that an earlier try was applied: by now the hold may even lie in suspense.
+   */
+  async function send(batch: Batch, identity: readonly string[]): Promise<CommitResult> {
+    let doubt: { readonly cause: unknown } | undefined
+    for (let sends = 0; sends < MAX_SENDS; sends++) {
+      try {
+        const result = await committer.commit(batch)
+        if (result.outcome === 'conflict' && identity.includes(result.which)) return { outcome: 'ok', version: result.version, values: [] }
+        if (result.outcome !== 'unknown') return result
+        doubt = result
+      } catch (cause) {
+        // Certainly not applied this time; that says nothing about the times before.
+        if (doubt === undefined) throw cause
+        break
+      }
+    }
+    return { outcome: 'unknown', cause: doubt!.cause }
+  }
+
+  /** A take that nobody acknowledged may have happened. Nothing ran on it, so it is undone as soon as the store answers. */
+  function giveBack(grant: Grant): void {
+    const nothing = Object.fromEntries(Object.keys(grant.amounts).map((dimension) => [dimension, 0]))
+    later(async () => void (await end({ ...grant, version: undefined }, nothing, 'settle')))
+    const reason = 'its take was never acknowledged, so nothing ran on it'
+    log.append('outcome', { hold: grant.holdId, budget: grant.path, outcome: 'released', used: nothing, reason })
   }
 
   /** What a conflict teaches; the next attempt asks again. */
-  function learn(which: string, { fragment }: TakeRequest): void {
-    if (which.startsWith('process/')) return processes.refresh()
-    if (which.startsWith('budget/')) return levels.forget(which)
-    if (which.startsWith('free/')) return levels.forget(budgetKey(which.split('/').slice(2).join('/')))
-    if (fragment.check?.some(({ key }) => key === which) === true) throw new FragmentConflict(which)
-    throw new HoldfastError('ERR_STORE', `${store.name}: unexpected conflict on ${which}.`)
+  function learn(which: string, { check = [] }: Fragment): void {
+    const gated = check.some(({ key }) => key === which)
+    if (which.startsWith('process/')) {
+      // The marks of this process went with its record.
+      observed.clear()
+      processes.refresh()
+    } else if (which.startsWith('budget/')) levels.forget(which)
+    else if (which.startsWith('free/')) levels.forget(budgetKey(which.split('/').slice(2).join('/')))
+    else if (!gated) throw new HoldfastError('ERR_STORE', `${store.name}: unexpected conflict on ${which}.`)
+    if (gated) throw new FragmentConflict(which)
   }
 
   function writeIntent({ holdId, path, action }: TakeRequest, amounts: Amounts, outputTokens: number, written: { intent?: string }): void {
@@ -170,7 +213,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
       budget: path,
       agent,
       task,
-      kind,
+      action: kind,
       resource,
       argsHash,
       amounts,
@@ -180,7 +223,9 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
 
   async function take(request: TakeRequest): Promise<Grant> {
     const { action } = request
-    const need: Need = { fixed: action.worst ?? {}, output: action.output ?? NO_OUTPUT }
+    const output = action.output ?? NO_OUTPUT
+    // Without a single output token there is no answer to pay for, and a cap of 0 would read as none.
+    const need: Need = { fixed: action.worst ?? {}, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
     const written: { intent?: string } = {}
     const startedAt = performance.now()
     let last: Exclude<Fit, { fit: 'now' }> | undefined
@@ -200,7 +245,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
       waitedMs: Math.round(performance.now() - startedAt),
     })
     const until = startedAt + waitMs
-    const ahead = lines.busy(request.path.split('/').map((_, index, names) => names.slice(0, index + 1).join('/')))
+    const ahead = lines.busy(levelsOf(request.path))
     const grant = (ahead === undefined ? await tryOnce() : undefined) ?? (waitMs > 0 ? await standInLine() : undefined)
     if (grant !== undefined) return grant
     // Nobody's turn came: what stands in the way is whatever stands there now.
@@ -213,43 +258,64 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
     }
   }
 
-  async function end(grant: Grant, used: Amounts, how: 'settle' | 'charge' | 'correct'): Promise<{ overrun: boolean; frozen: boolean }> {
-    const overrun = grant.legs.some(({ dimension, amount }) => (used[dimension] ?? 0) > amount)
-    if (grant.version === undefined || grant.version === 0) return { overrun, frozen: false }
-    const holdKey = `hold/${log.boot}/${grant.holdId}`
-    const suspendedKey = `suspended/${log.boot}/${grant.holdId}`
+  async function end(given: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<{ overrun: boolean; frozen: boolean }> {
+    const legs = { ...given.record.legs, ...unheldLegs(given.levels, given.record.legs, used) }
+    if (given.version === 0 && Object.keys(legs).length === 0) return { overrun: false, frozen: false }
+    const grant = given.version === 0 ? await enrol(given) : given
+    const overrun = Object.entries(legs).some(([key, { amount }]) => (used[dimensionOf(key)] ?? 0) > amount)
+    const { held, charged } = placesOf(grant.holdId)
     const unabsorbed = new Set<string>()
-    let source = how === 'correct' ? undefined : { key: holdKey, version: grant.version }
-    for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
-      const from = how === 'correct' ? 'spent' : source!.key === holdKey ? 'out' : 'suspense'
-      const ending: Ending = { used, assumed: how === 'charge', from, unabsorbed }
-      const freeze = unabsorbed.size > 0 ? await freezing(grant.path) : undefined
+    let place = grant.version === undefined ? await find(grant.holdId, how) : { key: held, version: grant.version, column: 'out' as const }
+    for (let attempts = 0; attempts < MAX_ATTEMPTS && place !== undefined; attempts++) {
+      const freeze = unabsorbed.size > 0 && !observe ? await freezing(grant.path) : undefined
+      const mark =
+        how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs: (await store.now()) + CORRECTABLE_MS }] : []
       const result = await committer.commit({
-        ...(how === 'correct' ? { id: `${log.boot}/correct-${grant.holdId}` } : {}),
-        check: [...(source === undefined ? [] : [source]), ...(freeze?.check ?? [])],
-        add: endAdds(heldLegs(grant.legs), ending),
-        set: freeze?.set ?? [],
-        delete: source === undefined ? [] : [source.key],
+        check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
+        add: endAdds(legs, { used, assumed: how === 'charge', from: place.column, unabsorbed }),
+        set: [...mark, ...(freeze?.set ?? [])],
+        delete: [place.key],
       })
+      if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
       if (result.outcome === 'ok') {
-        if (how !== 'correct') processes.held(-1)
+        ended(grant.holdId)
         return { overrun, frozen: freeze !== undefined }
       }
-      if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
       if (result.outcome === 'refused') {
         if (!result.which.startsWith('free/'))
           throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
         unabsorbed.add(result.which.slice('free/'.length))
-        continue
       }
-      if (result.which.startsWith('budget/')) continue
-      // The hold is not where it was: this process was taken for dead, or an earlier try was applied.
-      const [suspended] = await store.read([suspendedKey])
-      if (suspended === null || suspended === undefined) {
-        processes.held(-1)
-        return { overrun, frozen: false }
-      }
-      source = { key: suspendedKey, version: suspended.version }
+      // It is not where it was: this process was taken for dead, or an earlier try was applied.
+      else if (result.which === place.key) place = await find(grant.holdId, how)
+    }
+    if (place !== undefined) throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
+    ended(grant.holdId)
+    return { overrun, frozen: false }
+  }
+
+  function ended(holdId: string): void {
+    enrolled.delete(holdId)
+    processes.ended(holdId)
+  }
+
+  /** Where a hold lies now; nowhere once it has ended. A charge is the end, unless the real use became known. */
+  async function find(holdId: string, how: 'settle' | 'charge'): Promise<Place | undefined> {
+    const { held, suspended, charged } = placesOf(holdId)
+    const entries = await store.read([held, suspended, ...(how === 'settle' ? [charged] : [])])
+    const columns = ['out', 'suspense', 'spent'] as const
+    return entries.flatMap((entry, at) => (entry === null ? [] : [{ key: entry.key, version: entry.version, column: columns[at]! }]))[0]
+  }
+
+  /** Writes the record of a hold that had nothing to write: what it used has to be counted, once. */
+  async function enrol(grant: Grant): Promise<Grant> {
+    for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
+      const known = enrolled.get(grant.holdId)
+      if (known !== undefined) return known
+      const result = await place({ ...grant, levels: await levels.of(grant.path, true) }, [], {})
+      if (result.outcome === 'ok') enrolled.set(grant.holdId, { ...grant, version: result.version })
+      else if (result.outcome === 'conflict') learn(result.which, {})
+      else throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result })
     }
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
   }
@@ -266,7 +332,20 @@ export function createLedger({ committer, processes, log, observe, waitMs, now }
     }
   }
 
+  /** Where the record of a hold of this process can lie. */
+  function placesOf(holdId: string): { readonly held: string; readonly suspended: string; readonly charged: string } {
+    const of = (place: string): string => `${place}/${log.boot}/${holdId}`
+    return { held: of('hold'), suspended: of('suspended'), charged: of('charged') }
+  }
+
   return { take, end }
+}
+
+/** Where a hold lies, and in which column its money is. */
+interface Place {
+  readonly key: string
+  readonly version: number
+  readonly column: Ending['from']
 }
 
 const levelChecks = ({ path, version, record, shape, shapeVersion }: Level) => [

@@ -41,16 +41,29 @@ export function legsOf(levels: readonly Level[], amounts: Amounts, over: Readonl
 }
 
 /** Takes the legs from `free`; the whole batch is refused when one of them does not fit. */
-export function takeAdds(legs: readonly Leg[]): readonly Add[] {
-  return legs.flatMap(({ key, level, dimension, amount, over }) => {
+export function takeAdds(legs: readonly Leg[], levels: readonly Level[]): readonly Add[] {
+  const taken = legs.flatMap(({ key, level, dimension, amount, over }) => {
     if (over) return [{ key: counterKey('over', key), by: amount }]
-    // A level that is created by this take starts from its limit: its `free` is absent, so it counts as 0.
-    const fresh = level.version === 0 ? level.record.limits[dimension]! : 0
     return [
-      { key: counterKey('free', key), by: fresh - amount, min: 0 },
+      { key: counterKey('free', key), by: startOf(level, dimension) - amount, min: 0 },
       { key: counterKey('out', key), by: amount },
     ]
   })
+  const fitting = new Set(legs.filter(({ over }) => !over).map(({ key }) => key))
+  // What the action does not use, or what did not fit, starts from its limit too.
+  const untouched = levels
+    .filter(({ version }) => version === 0)
+    .flatMap((level) =>
+      Object.keys(level.record.limits)
+        .filter((dimension) => !fitting.has(`${dimension}/${level.path}`))
+        .map((dimension) => ({ key: counterKey('free', `${dimension}/${level.path}`), by: startOf(level, dimension) })),
+    )
+  return [...taken, ...untouched]
+}
+
+/** A level that is created by a take starts from its limit: its `free` is absent, so it counts as 0. */
+function startOf({ version, record }: Level, dimension: string): number {
+  return version === 0 ? record.limits[dimension]! : 0
 }
 
 /** A held leg as it lies in the hold's record. */
@@ -65,6 +78,19 @@ export type HeldLegs = Readonly<Record<string, HeldLeg>>
 /** What the hold's record keeps of its legs. */
 export function heldLegs(legs: readonly Leg[]): HeldLegs {
   return Object.fromEntries(legs.map(({ key, amount, over }) => [key, over ? { amount, over } : { amount }]))
+}
+
+/** The dimension of a leg's key. */
+export const dimensionOf = (key: string): string => key.slice(0, key.indexOf('/'))
+
+/** Legs for what was used and is limited, but was not held: all of it is an overrun. */
+export function unheldLegs(levels: readonly Level[], held: HeldLegs, used: Amounts): HeldLegs {
+  const keys = levels.flatMap(({ path, record }) =>
+    Object.keys(record.limits)
+      .filter((dimension) => (used[dimension] ?? 0) > 0)
+      .map((dimension) => `${dimension}/${path}`),
+  )
+  return Object.fromEntries(keys.filter((key) => !(key in held)).map((key) => [key, { amount: 0 }]))
 }
 
 /** How a hold ends. */
@@ -83,7 +109,7 @@ export interface Ending {
 export function endAdds(legs: HeldLegs, { used, assumed, from, unabsorbed }: Ending): readonly Add[] {
   const adds: Add[] = []
   for (const [key, { amount, over }] of Object.entries(legs)) {
-    const actual = used[key.slice(0, key.indexOf('/'))] ?? amount
+    const actual = used[dimensionOf(key)] ?? amount
     const move = (column: 'free' | 'spent' | 'out' | 'suspense' | 'assumed' | 'over', by: number): void => {
       if (by !== 0) adds.push({ key: counterKey(column, key), by, ...(by < 0 || column === 'free' ? { min: 0 } : {}) })
     }

@@ -24,11 +24,14 @@ export interface Levels {
   /**
    * The levels of a path, root first.
    *
+   * @param evenFrozen - For what was used already, and for observe mode.
    * @throws {Refusal} `ERR_UNKNOWN_BUDGET` with the line to add, `ERR_BUDGET_FROZEN`.
    */
-  of(path: string): Promise<readonly Level[]>
-  /** Forgets what it knows of these records: one of them has changed. */
+  of(path: string, evenFrozen?: boolean): Promise<readonly Level[]>
+  /** Forgets what it knows of this record: it has changed. */
   forget(key: string): void
+  /** Whether these levels are what the store has now; for an action that writes nothing, so that no commit tells. */
+  areCurrent(levels: readonly Level[]): Promise<boolean>
   /** Reads the counters of legs such as `usd/acme`. */
   standings(legs: readonly { readonly key: string; readonly level: Level; readonly dimension: string }[]): Promise<readonly Standing[]>
 }
@@ -42,7 +45,8 @@ export function createLevels(store: Store): Levels {
     if (cached !== undefined) return cached
     const level = await read(path, parent)
     if (cache.size >= MAX_CACHED) cache.clear()
-    if (level.version > 0) cache.set(path, level)
+    // What is frozen may thaw, and then no commit of this process would tell: it is asked for each time.
+    if (level.version > 0 && level.record.frozen === undefined) cache.set(path, level)
     return level
   }
 
@@ -63,18 +67,24 @@ export function createLevels(store: Store): Levels {
   }
 
   return {
-    async of(path) {
+    async of(path, evenFrozen = false) {
       parsePath('budget', path)
       const levels: Level[] = []
       for (const level of levelsOf(path)) {
         const found = await find(level, levels.at(-1))
-        if (found.record.frozen !== undefined) throw frozen(found)
+        if (found.record.frozen !== undefined && !evenFrozen) throw frozen(found)
         levels.push(found)
       }
       return levels
     },
     forget(key) {
       cache.delete(key.slice(budgetKey('').length))
+    },
+    async areCurrent(levels) {
+      const entries = await store.read(levels.map(({ path }) => budgetKey(path)))
+      const changed = levels.filter(({ version }, index) => version !== (entries[index]?.version ?? 0))
+      for (const { path } of changed) cache.delete(path)
+      return changed.length === 0
     },
     async standings(legs) {
       const columns = ['free', 'out', 'spent', 'suspense'] as const satisfies readonly Column[]

@@ -3,9 +3,10 @@
 // suspense counts as spent, so a wrong guess wastes money for a while and never spends it twice.
 
 import { sleep } from '../lib/clock.ts'
+import { HoldfastError } from '../lib/errors.ts'
 import type { Batch, Check, SetKey } from '../waist/batch.ts'
 import type { Committer } from '../stores/group.ts'
-import type { Entry } from '../stores/store.ts'
+import { MAX_BATCH_OPERATIONS, type Entry } from '../stores/store.ts'
 import { mergeAdds, suspendAdds, type HeldLegs } from './legs.ts'
 
 /** A hold as it lies in the store, under `hold/<boot>/<id>`; under `suspended/<boot>/<id>` once its process is taken for dead. */
@@ -46,8 +47,10 @@ export interface Processes {
   stamped(ticket: Ticket): void
   /** The ticket was refused: this process was taken for dead meanwhile. */
   refresh(): void
-  /** Counts the holds of this process; it renews itself while there are any. */
-  held(delta: 1 | -1): void
+  /** This process has a hold with this id; it renews itself while it has any. */
+  held(holdId: string): void
+  /** The hold has ended. */
+  ended(holdId: string): void
   /** Moves the holds of silent processes to suspense. Returns how many were moved. */
   sweep(): Promise<number>
   /** Removes this process's records. */
@@ -72,23 +75,28 @@ export function createProcesses({
   const renewedKey = `renewed/${boot}`
   let version: number | undefined
   let renewedAtMs = -Infinity
-  let holds = 0
+  const holds = new Set<string>()
   let renewal: NodeJS.Timeout | undefined
   let closed = false
 
   async function register(): Promise<number> {
     const now = await store.now()
-    await committer.commit({
+    const startedAt = performance.now()
+    const result = await committer.commit({
       check: [{ key: processKey, version: 0 }],
       set: [
-        { key: processKey, value: { ...description, startedAtMs: now } },
+        { key: processKey, value: { ...description, leaseTtlMs, startedAtMs: now } },
         { key: renewedKey, value: now },
       ],
     })
-    // Whatever the answer was, the record that counts is the one that is there now.
+    if (result.outcome === 'ok') {
+      renewedAtMs = startedAt
+      return result.version
+    }
+    // Two takes at once, or a lost reply: the record that counts is the one that is there now.
     const [entry] = await store.read([processKey])
-    renewedAtMs = performance.now()
-    return entry?.version ?? 0
+    if (entry === null || entry === undefined) throw new HoldfastError('ERR_STORE', `${store.name} did not register this process.`)
+    return entry.version
   }
 
   async function ticket(): Promise<Ticket> {
@@ -112,25 +120,28 @@ export function createProcesses({
     if (result.outcome === 'conflict') version = undefined
   }
 
-  function held(delta: 1 | -1): void {
-    holds += delta
-    if (holds > 0 && renewal === undefined && !closed) {
-      renewal = setInterval(() => void renew().catch(onTrouble), leaseTtlMs * 0.3)
-      renewal.unref()
-    } else if (holds === 0) {
-      clearInterval(renewal)
-      renewal = undefined
-    }
+  function held(holdId: string): void {
+    holds.add(holdId)
+    if (renewal !== undefined || closed) return
+    renewal = setInterval(() => void renew().catch(onTrouble), leaseTtlMs * 0.3)
+    renewal.unref()
+  }
+
+  function ended(holdId: string): void {
+    holds.delete(holdId)
+    if (holds.size > 0) return
+    clearInterval(renewal)
+    renewal = undefined
   }
 
   async function sweep(): Promise<number> {
-    const silent = await silentProcesses(committer, boot, leaseTtlMs + graceMs)
+    const silent = await silentProcesses(committer, boot, { leaseTtlMs, graceMs })
     let moved = 0
     for (const other of silent) {
-      const suspended = await suspendHolds(committer, other.boot, other.checks)
-      if (suspended > 0) onSuspended(other.boot, suspended)
+      const { suspended, all } = await suspendHolds(committer, other.boot, other.checks)
       moved += suspended
-      await forget(committer, other.boot, other.checks)
+      if (suspended > 0) onSuspended(other.boot, suspended)
+      if (all) await forget(committer, other.boot, other.checks)
     }
     return moved
   }
@@ -143,7 +154,7 @@ export function createProcesses({
     await committer.commit({ delete: [processKey, renewedKey, ...marks.slice(0, PAGE / 2).map(({ key }) => key)] })
   }
 
-  return { ticket, stamped, refresh: () => (version = undefined), held, sweep, close }
+  return { ticket, stamped, refresh: () => (version = undefined), held, ended, sweep, close }
 }
 
 interface Silent {
@@ -152,14 +163,20 @@ interface Silent {
   readonly checks: readonly Check[]
 }
 
-async function silentProcesses({ store }: Committer, own: string, patienceMs: number): Promise<readonly Silent[]> {
+async function silentProcesses(
+  { store }: Committer,
+  own: string,
+  { leaseTtlMs, graceMs }: { readonly leaseTtlMs: number; readonly graceMs: number },
+): Promise<readonly Silent[]> {
   const now = await store.now()
   const boots = new Set([...(await all(store, 'hold/')), ...(await all(store, 'process/'))].map(({ key }) => key.split('/')[1]!))
   boots.delete(own)
   const silent: Silent[] = []
   for (const boot of boots) {
     const [process, renewed] = await store.read([`process/${boot}`, `renewed/${boot}`])
-    if (process !== null && renewed !== null && now < Number(renewed!.value) + patienceMs) continue
+    // How often it speaks is its own choice, not that of whoever listens.
+    const ownTtlMs = (process?.value as { leaseTtlMs?: number } | undefined)?.leaseTtlMs ?? leaseTtlMs
+    if (process !== null && renewed !== null && now < Number(renewed!.value) + ownTtlMs + graceMs) continue
     silent.push({
       boot,
       checks: [
@@ -171,17 +188,30 @@ async function silentProcesses({ store }: Committer, own: string, patienceMs: nu
   return silent
 }
 
-async function suspendHolds(committer: Committer, boot: string, checks: readonly Check[]): Promise<number> {
-  let moved = 0
-  for (;;) {
-    const page = await committer.store.list(`hold/${boot}/`, { limit: HOLDS_PER_BATCH })
-    if (page.length === 0) return moved
-    const result = await committer.commit(suspension(page, checks))
-    if (result.outcome === 'ok') moved += page.length
+async function suspendHolds(
+  committer: Committer,
+  boot: string,
+  checks: readonly Check[],
+): Promise<{ readonly suspended: number; readonly all: boolean }> {
+  let suspended = 0
+  for (let most = HOLDS_PER_BATCH; ;) {
+    const page = await committer.store.list(`hold/${boot}/`, { limit: most })
+    if (page.length === 0) return { suspended, all: true }
+    const batch = suspension(page, checks)
+    if (page.length > 1 && operationsOf(batch) > MAX_BATCH_OPERATIONS) {
+      most = Math.ceil(page.length / 2)
+      continue
+    }
+    const result = await committer.commit(batch)
     // It spoke up, or its own settle was first, or another sweeper was: whoever it was, this one stops.
-    else return moved
+    if (result.outcome !== 'ok') return { suspended, all: false }
+    suspended += page.length
     await sleep(0)
   }
+}
+
+function operationsOf({ check = [], add = [], set = [], delete: deleted = [] }: Batch): number {
+  return check.length + add.length + set.length + deleted.length
 }
 
 function suspension(page: readonly Entry[], checks: readonly Check[]): Batch {

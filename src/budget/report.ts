@@ -1,7 +1,7 @@
 // What became of every budget, read from the store without opening a kernel.
 
 import type { Store } from '../stores/store.ts'
-import { COLUMNS, counterKey, type BudgetRecord, type Column } from './record.ts'
+import { COLUMNS, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
 
 /** One dimension of one budget; amounts as in the store (`usd` in nano-USD). */
 export interface BudgetLine extends Readonly<Record<Column, number>> {
@@ -24,11 +24,11 @@ export async function readBudgets(store: Store, path?: string): Promise<readonly
   const observed = await observedLevels(store)
   const lines: BudgetLine[] = []
   for (let after: string | undefined, budgets = 0; budgets < MAX_BUDGETS; budgets += PAGE) {
-    const page = await store.list('budget/', { limit: PAGE, ...(after === undefined ? {} : { after }) })
+    const page = await store.list(`budget/${path ?? ''}`, { limit: PAGE, ...(after === undefined ? {} : { after }) })
     for (const { key, value } of page) {
       const budget = key.slice('budget/'.length)
       if (budget.split('/').includes('*') || (path !== undefined && budget !== path && !budget.startsWith(`${path}/`))) continue
-      lines.push(...(await linesOf(store, budget, value as unknown as BudgetRecord, !observed.has(budget))))
+      lines.push(...(await linesOf(store, budget, Object.keys((value as unknown as BudgetRecord).limits), !observed.has(budget))))
     }
     if (page.length < PAGE) break
     after = page.at(-1)!.key
@@ -36,9 +36,12 @@ export async function readBudgets(store: Store, path?: string): Promise<readonly
   return lines
 }
 
-async function linesOf(store: Store, budget: string, { limits, frozen }: BudgetRecord, enforced: boolean): Promise<readonly BudgetLine[]> {
-  const dimensions = Object.keys(limits)
-  const entries = await store.read(dimensions.flatMap((dimension) => COLUMNS.map((column) => counterKey(column, `${dimension}/${budget}`))))
+async function linesOf(store: Store, budget: string, dimensions: readonly string[], enforced: boolean): Promise<readonly BudgetLine[]> {
+  // One snapshot of limits and counters: a revision may raise both between two reads.
+  const counters = dimensions.flatMap((dimension) => COLUMNS.map((column) => counterKey(column, `${dimension}/${budget}`)))
+  const [record, ...entries] = await store.read([budgetKey(budget), ...counters])
+  if (record === null || record === undefined) return []
+  const { limits, frozen } = record.value as unknown as BudgetRecord
   return dimensions.map((dimension, index) => {
     const amounts = COLUMNS.map((column, offset) => [column, Number(entries[index * COLUMNS.length + offset]?.value ?? 0)] as const)
     const columns = Object.fromEntries(amounts) as Record<Column, number>

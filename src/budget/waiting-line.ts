@@ -97,6 +97,8 @@ function pause(ms: number, signal: AbortSignal | undefined, onResume: (resume: (
     }
     const abort = (): void => finish(() => reject(signal!.reason as Error))
     const timer = setTimeout(() => finish(resolve), ms)
+    // A signal that has aborted already tells nobody any more.
+    if (signal?.aborted === true) return abort()
     signal?.addEventListener('abort', abort)
     onResume(() => finish(resolve))
   })

@@ -1,12 +1,15 @@
 // AuthGuardian: may this agent use this tool with these arguments? Rules decide, deterministically; deny beats
-// ask, ask beats allow, and what no rule names is denied. `ask` waits for a person: the approval is a record
+// ask, ask beats allow, and what no rule names is denied. Where it is unclear whether a rule applies, it applies if
+// that makes the answer stricter, and only then. `ask` waits for a person: the approval is a record
 // that the next `begin` with exactly these arguments uses up in its own commit.
 
+import { inspect } from 'node:util'
+import { isPlainObject } from '../lib/canonical-json.ts'
 import { assertName } from '../lib/names.ts'
 import type { Store } from '../stores/store.ts'
 import type { ProposedAction } from '../waist/action.ts'
 import type { Gate, Verdict } from '../waist/gate.ts'
-import { assertConstraint, meets, type Constraint, type StandardSchema } from './constraints.ts'
+import { assertConstraint, meets, type Constraint, type Match, type StandardSchema } from './constraints.ts'
 
 /** One rule. `*` stands for every agent or every tool. */
 export interface Rule {
@@ -34,19 +37,26 @@ export interface Approval {
 export const approvalKey = ({ agent, tool, argsHash }: Omit<Approval, 'by'>): string => `approval/${agent}/${tool}/${argsHash}`
 
 const MAX_RULES = 1_000
-const STRENGTH = { allow: 0, ask: 1, deny: 2 } as const
+const FIELDS = ['effect', 'agent', 'tool', 'where', 'schema']
+const EFFECTS = ['allow', 'ask', 'deny']
+
+/** A rule as it was when the gate was made, whatever becomes of the caller's object. */
+interface KnownRule extends Pick<Rule, 'effect' | 'schema'> {
+  readonly agents: ReadonlySet<string>
+  readonly tools: ReadonlySet<string>
+  readonly where: readonly (readonly [name: string, constraint: Constraint])[]
+}
 
 /** The gate of permissions. */
 export class AuthGuardian implements Gate {
   readonly name = 'guardian'
-  readonly #rules: readonly Rule[]
+  readonly #rules: readonly KnownRule[]
   readonly #store: Pick<Store, 'read'>
 
   /** @throws {TypeError} {RangeError} For a rule that cannot be understood. */
   constructor(rules: readonly Rule[], store: Pick<Store, 'read'>) {
     if (rules.length > MAX_RULES) throw new RangeError(`At most ${MAX_RULES} rules, got ${rules.length}.`)
-    for (const [index, rule] of rules.entries()) assertRule(`rules[${index}]`, rule)
-    this.#rules = rules
+    this.#rules = rules.map((rule, index) => readRule(`rules[${index}]`, rule))
     this.#store = store
   }
 
@@ -54,33 +64,32 @@ export class AuthGuardian implements Gate {
   async decide(action: ProposedAction): Promise<Verdict> {
     if (action.kind !== 'tool') return { verdict: 'allow' }
     const { agent, resource: tool, argsHash } = action
-    const matching = await this.#matching(action)
-    const strongest = matching.reduce<Rule['effect'] | undefined>(
-      (effect, rule) => (effect === undefined || STRENGTH[rule.effect] > STRENGTH[effect] ? rule.effect : effect),
-      undefined,
-    )
-    if (strongest === 'allow') return { verdict: 'allow' }
-    if (strongest === 'ask') return this.#askFor({ agent, tool, argsHash })
-    const known = this.#rules.some((rule) => rule.effect !== 'deny' && names(rule.tool, tool) && names(rule.agent ?? '*', agent))
-    const reason =
-      strongest === 'deny'
-        ? `A rule denies \`${tool}\` to \`${agent}\`.`
-        : known
-          ? `No rule allows \`${tool}\` to \`${agent}\` with these arguments.`
-          : `No rule names \`${tool}\` for \`${agent}\`, and unknown tools are denied.`
-    return { verdict: 'deny', reason, wouldPass: `a rule { effect: 'allow', agent: '${agent}', tool: '${tool}' }` }
+    const { certain, unclear } = await this.#matching(action)
+    const either = new Set([...certain, ...unclear])
+    if (certain.size > 0 && !either.has('deny')) return either.has('ask') ? this.#askFor({ agent, tool, argsHash }) : { verdict: 'allow' }
+    const [who, what] = [printable(agent), printable(tool)]
+    const known = this.#rules.some((rule) => rule.effect !== 'deny' && names(rule.tools, tool) && names(rule.agents, agent))
+    const reason = either.has('deny')
+      ? `A rule denies \`${what}\` to \`${who}\`.`
+      : known
+        ? `No rule allows \`${what}\` to \`${who}\` with these arguments.`
+        : `No rule names \`${what}\` for \`${who}\`, and unknown tools are denied.`
+    return { verdict: 'deny', reason, wouldPass: `a rule { effect: 'allow', agent: '${who}', tool: '${what}' }` }
   }
 
-  async #matching(action: ProposedAction): Promise<readonly Rule[]> {
-    const args = action.args ?? {}
-    const found: Rule[] = []
-    for (const rule of this.#rules) {
-      if (!names(rule.tool, action.resource) || !names(rule.agent ?? '*', action.agent)) continue
-      if (!Object.entries(rule.where ?? {}).every(([name, constraint]) => meets(own(args, name), constraint))) continue
-      if (rule.schema !== undefined && (await rule.schema['~standard'].validate(args)).issues !== undefined) continue
-      found.push(rule)
+  /** Effects of the rules that certainly apply, and of those that may. */
+  async #matching({ agent, resource: tool, args }: ProposedAction): Promise<Record<'certain' | 'unclear', Set<Rule['effect']>>> {
+    const certain = new Set<Rule['effect']>()
+    const unclear = new Set<Rule['effect']>()
+    for (const { effect, agents, tools, where, schema } of this.#rules) {
+      if (!names(tools, tool) || !names(agents, agent)) continue
+      const matches = where.map(([name, constraint]) => argumentMeets(args, name, constraint))
+      if (matches.includes('no')) continue
+      if (schema !== undefined && (await schema['~standard'].validate(args ?? {})).issues !== undefined) continue
+      if (matches.includes('unclear')) unclear.add(effect)
+      else certain.add(effect)
     }
-    return found
+    return { certain, unclear }
   }
 
   async #askFor(wanted: Omit<Approval, 'by'>): Promise<Verdict> {
@@ -97,24 +106,50 @@ export class AuthGuardian implements Gate {
   }
 }
 
-function assertRule(field: string, rule: Rule): void {
-  const unknown = Object.keys(rule).filter((key) => !['effect', 'agent', 'tool', 'where', 'schema'].includes(key))
-  if (unknown.length > 0) throw new TypeError(`\`${field}.${unknown[0]}\` is not a field of a rule.`)
-  if (!Object.hasOwn(STRENGTH, rule.effect))
-    throw new TypeError(`\`${field}.effect\` must be 'allow', 'ask' or 'deny', got ${JSON.stringify(rule.effect)}.`)
-  for (const [key, value] of Object.entries({ agent: rule.agent ?? '*', tool: rule.tool })) {
-    for (const name of [value].flat()) if (name !== '*') assertName(`${field}.${key}`, name)
-  }
-  for (const [name, constraint] of Object.entries(rule.where ?? {})) assertConstraint(`${field}.where.${name}`, constraint)
-  if (rule.schema !== undefined && typeof rule.schema['~standard']?.validate !== 'function') {
+function readRule(field: string, rule: Rule): KnownRule {
+  assertPlain(field, rule)
+  const unknown = Object.keys(rule).find((key) => !FIELDS.includes(key))
+  if (unknown !== undefined) throw new TypeError(`\`${field}.${unknown}\` is not a field of a rule.`)
+  const { effect, agent = '*', tool, where = {}, schema } = rule
+  if (!EFFECTS.includes(effect)) throw new TypeError(`\`${field}.effect\` must be 'allow', 'ask' or 'deny', got ${inspect(effect)}.`)
+  assertPlain(`${field}.where`, where)
+  for (const [name, constraint] of Object.entries(where)) assertConstraint(`${field}.where.${name}`, constraint)
+  if (schema !== undefined && typeof schema?.['~standard']?.validate !== 'function') {
     throw new TypeError(`\`${field}.schema\` must be a Standard Schema, such as one of zod.`)
   }
+  return {
+    effect,
+    agents: readNames(`${field}.agent`, agent),
+    tools: readNames(`${field}.tool`, tool),
+    where: Object.entries(structuredClone(where)),
+    ...(schema === undefined ? {} : { schema }),
+  }
 }
 
-function names(pattern: string | readonly string[], name: string): boolean {
-  return [pattern].flat().some((candidate) => candidate === '*' || candidate === name)
+/** A Map, or an object that got its members from a prototype, would look like one without any: a rule without conditions. */
+function assertPlain(field: string, value: unknown): void {
+  if (!isPlainObject(value)) throw new TypeError(`\`${field}\` must be a plain object, got ${inspect(value, { depth: 0 })}.`)
 }
 
-function own(args: unknown, name: string): unknown {
-  return typeof args === 'object' && args !== null && Object.hasOwn(args, name) ? (args as Record<string, unknown>)[name] : undefined
+function readNames(field: string, value: string | readonly string[]): ReadonlySet<string> {
+  const list = [value].flat()
+  for (const name of list) if (name !== '*') assertName(field, name)
+  return new Set(list)
+}
+
+function names(known: ReadonlySet<string>, name: string): boolean {
+  return known.has('*') || known.has(name)
+}
+
+/** Only an object has named arguments, and only its own members are arguments: those that are in its hash. */
+function argumentMeets(args: unknown, name: string, constraint: Constraint): Match {
+  if (args === undefined || args === null) return meets(undefined, constraint)
+  if (typeof args !== 'object' || Array.isArray(args)) return 'unclear'
+  const own = Object.prototype.propertyIsEnumerable.call(args, name)
+  return meets(own ? (args as Record<string, unknown>)[name] : undefined, constraint)
+}
+
+/** The name of a tool may be the invention of a model: it must not end the quotes that it is shown in. */
+function printable(name: string): string {
+  return JSON.stringify(name).slice(1, -1).replaceAll("'", "\\'")
 }

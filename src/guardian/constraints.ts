@@ -1,4 +1,7 @@
-// Constraints on the arguments of a tool. A closed grammar: what is not understood does not match.
+// Constraints on the arguments of a tool. A closed grammar, with three answers: what cannot be judged (a value of
+// another type, a path that climbs) is `unclear`, which never helps to allow and never helps to dodge a denial.
+
+import { inspect } from 'node:util'
 
 /** What a rule demands of one argument. */
 export type Constraint =
@@ -11,7 +14,7 @@ export type Constraint =
   | { readonly oneOf: readonly (string | number | boolean | null)[] }
   /** A string below this prefix. The prefix ends at a separator, so that `/data/` never lets `/database` pass. */
   | { readonly prefix: string }
-  /** A finite number within these bounds, both included. */
+  /** A finite number within these bounds, both included. At least one of them. */
   | { readonly min?: number; readonly max?: number }
 
 /** A schema as zod (3.24 and later), valibot and arktype have it: the Standard Schema interface. */
@@ -23,6 +26,7 @@ export interface StandardSchema {
   }
 }
 
+const MAX_VALUES = 1_000
 const SEPARATORS = new Set(['/', ':', '.', '@', '-', '_', '#', '?', '&', '=', ' ', '\\'])
 
 /**
@@ -31,31 +35,67 @@ const SEPARATORS = new Set(['/', ':', '.', '@', '-', '_', '#', '?', '&', '=', ' 
  * @throws {TypeError} Naming the field.
  */
 export function assertConstraint(field: string, constraint: unknown): asserts constraint is Constraint {
-  if (constraint === null || ['string', 'boolean'].includes(typeof constraint) || Number.isFinite(constraint)) return
+  if (isValue(constraint)) return
   const known = (constraint ?? {}) as Record<string, unknown>
   const keys = typeof constraint === 'object' ? Object.keys(known).sort().join() : ''
-  if (keys === 'oneOf' && Array.isArray(known['oneOf']) && known['oneOf'].length <= 1_000) return
+  if (keys === 'oneOf' && Array.isArray(known['oneOf']) && known['oneOf'].length <= MAX_VALUES && known['oneOf'].every(isValue)) return
   if (keys === 'prefix' && typeof known['prefix'] === 'string') {
     if (SEPARATORS.has(known['prefix'].slice(-1))) return
     throw new TypeError(`\`${field}\`: a prefix must end at a separator such as '/', got ${JSON.stringify(known['prefix'])}.`)
   }
-  if (['min', 'max', 'max,min'].includes(keys) && Object.values(known).every((bound) => Number.isFinite(bound))) return
-  throw new TypeError(`\`${field}\` must be a value, { oneOf }, { prefix } or { min, max }, got ${JSON.stringify(constraint)}.`)
+  const { min = -Infinity, max = Infinity } = known as { min?: number; max?: number }
+  if (['min', 'max', 'max,min'].includes(keys) && Object.values(known).every((bound) => Number.isFinite(bound)) && min <= max) return
+  throw new TypeError(
+    `\`${field}\` must be a value, { oneOf } of up to ${MAX_VALUES} values, { prefix } or { min, max }, got ${inspect(constraint, { depth: 1 })}.`,
+  )
 }
 
-/** Whether an argument meets a constraint. */
-export function meets(value: unknown, constraint: Constraint): boolean {
-  if (typeof constraint !== 'object' || constraint === null) return value === constraint
-  if ('oneOf' in constraint) return constraint.oneOf.some((allowed) => allowed === value)
-  if ('prefix' in constraint)
-    return typeof value === 'string' && value.startsWith(constraint.prefix) && !climbs(value.slice(constraint.prefix.length))
+function isValue(value: unknown): boolean {
+  return value === null || typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
+}
+
+/** Whether an argument meets a constraint; `unclear` when it is nothing that the constraint can judge. */
+export type Match = 'yes' | 'no' | 'unclear'
+
+/** Compares an argument with a constraint. A missing one, and `null`, meets nothing but an exact `null`. */
+export function meets(value: unknown, constraint: Constraint): Match {
+  if (value === undefined || constraint === null) return value === constraint ? 'yes' : 'no'
+  if (typeof constraint !== 'object') return meetsOneOf(value, [constraint])
+  if ('oneOf' in constraint) return meetsOneOf(value, constraint.oneOf)
+  if (value === null) return 'no'
+  if ('prefix' in constraint) return meetsPrefix(value, constraint.prefix)
+  if (typeof value !== 'number' || !Number.isFinite(value)) return 'unclear'
   const { min = -Infinity, max = Infinity } = constraint
-  return typeof value === 'number' && Number.isFinite(value) && value >= min && value <= max
+  return value >= min && value <= max ? 'yes' : 'no'
 }
 
-/** Whether the rest of a path could lead out of its prefix: by `..`, by an escape of it, or by a control character. */
-function climbs(rest: string): boolean {
-  // eslint-disable-next-line no-control-regex
-  if (/\p{Cc}/u.test(rest) || /%(?:2e|2f|5c|00)/i.test(rest)) return true
-  return rest.split(/[/\\]/).some((segment) => segment.trim() === '..' || segment.trim() === '.')
+function meetsOneOf(value: unknown, allowed: readonly unknown[]): Match {
+  if (allowed.includes(value)) return 'yes'
+  return value === null || allowed.length === 0 || allowed.some((one) => typeof one === typeof value && one !== null) ? 'no' : 'unclear'
+}
+
+function meetsPrefix(value: unknown, prefix: string): Match {
+  if (typeof value !== 'string') return 'unclear'
+  if (!value.startsWith(prefix)) return climbs(value) ? 'unclear' : 'no'
+  return climbs(value.slice(prefix.length)) ? 'unclear' : 'yes'
+}
+
+const ESCAPES = /(?:%[0-9a-f]{2})+/gi
+const NO_ESCAPE = /%u[0-9a-f]{4}/i
+const DOTS = /^[.\s\p{Default_Ignorable_Code_Point}]+$/u
+
+/**
+ * Whether a path or URL could lead elsewhere than its prefix says: by `.` or `..` between separators (also those
+ * that end a URL's path), by an escape or a compatibility form of either, or by a control character.
+ */
+function climbs(path: string): boolean {
+  const plain = path.normalize('NFKC').replaceAll(ESCAPES, unescape).normalize('NFKC')
+  if (/\p{Cc}/u.test(plain) || NO_ESCAPE.test(plain)) return true
+  return plain.split(/[/\\?#;:]/).some((segment) => segment.includes('.') && DOTS.test(segment))
+}
+
+/** What escapes stand for; a control character where they hide a separator, a dot or an escape, or are no UTF-8. */
+function unescape(escapes: string): string {
+  const text = Buffer.from(escapes.replaceAll('%', ''), 'hex').toString()
+  return /[./\\%\ufffd]/.test(text.normalize('NFKC')) ? '\0' : text
 }

@@ -21,8 +21,8 @@ export interface HoldContext {
   readonly emit: (event: KernelEvent) => void
   /** Response ids that an HTTP attempt has paid for, newest last. */
   readonly paidResponses: Set<string>
-  /** Holds that have not ended; `close` charges them. */
-  readonly open: Set<Hold>
+  /** Holds that have not ended, claimed or not; `close` charges them. */
+  readonly open: Set<Settlement>
 }
 
 const MAX_PAID_RESPONSES = 10_000
@@ -42,7 +42,8 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
   timer.unref()
 
   async function end(how: Ended['how'], used: Amounts, note: { reason?: string; answer?: Answer | undefined }): Promise<void> {
-    const late = ended?.how === 'charged' && how === 'settled'
+    // Whoever knows better after the worst case was charged, corrects it: with the usage, or with nothing at all.
+    const late = ended?.how === 'charged' && how !== 'charged'
     if (ended !== undefined && !late) {
       if (ended.how === how && (how !== 'settled' || sameAmounts(ended.used, used))) return
       throw new HoldfastError(
@@ -52,12 +53,11 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
     }
     ended = { how, used }
     clearTimeout(timer)
-    open.delete(hold)
+    open.delete(byAttempt)
     recordEnd(how, used, note)
-    const ledgerHow = late ? 'correct' : how === 'charged' ? 'charge' : 'settle'
     await reports.send(
       async () => {
-        const { overrun, frozen } = await ledger.end(grant, used, ledgerHow)
+        const { overrun, frozen } = await ledger.end(grant, used, how === 'charged' ? 'charge' : 'settle')
         if (overrun) emit({ type: 'overrun', message: overrunMessage(grant, used, frozen) })
       },
       (error) => emit({ type: 'report-delayed', message: `The end of hold ${grant.holdId} waits for the store: ${String(error)}` }),
@@ -132,7 +132,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
       return byAttempt
     },
   }
-  open.add(hold)
+  open.add(byAttempt)
   return hold
 }
 

@@ -19,10 +19,10 @@ import { loadPrices, type PriceOverride } from '../metering/prices.ts'
 import { groupCommits, type Committer } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import type { Gate } from '../waist/gate.ts'
-import type { Hold } from '../waist/hold.ts'
+import type { Hold, Settlement } from '../waist/hold.ts'
 import type { Scope, ScopeIdentity } from '../waist/scope.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
-import { createReports, type Reports } from './reports.ts'
+import { createReports, sleepUnref, type Reports } from './reports.ts'
 import { createScope } from './scope.ts'
 
 /** Options of {@link openKernel}. */
@@ -85,6 +85,8 @@ export interface Kernel extends AsyncDisposable {
 
 const GRACE_MS = 2_000
 const CLOSE_DRAIN_MS = 5_000
+/** A process renews itself three times within it; shorter, and a pause of garbage collection looks like a death. */
+const MIN_LEASE_TTL_MS = 100
 const MAX_APPROVAL_MS = 30 * 24 * 3_600_000
 /** Version of the package, for records and messages. A test compares it with package.json. */
 export const VERSION = '0.1.0'
@@ -97,23 +99,48 @@ export const VERSION = '0.1.0'
  *   `ERR_DAMAGE` when the store has lost writes that were acknowledged; `ERR_STORE`.
  */
 export async function openKernel(options: KernelOptions): Promise<Kernel> {
-  const { store, rules, gates = [], clock = systemClock, onEvent: emit = warnOfEvents() } = options
-  const { waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
-  for (const [name, value] of Object.entries({ waitMs, holdDeadlineMs, leaseTtlMs })) assertDuration(name, value)
-  const mode = modeOf(options.mode)
+  const { store, clock = systemClock } = options
+  const settings = settingsOf(options)
   const directory = options.data ?? store.dataDirectory
   if (directory !== undefined) await assertStoreIsWhole(directory, store)
   const boot = newId()
-  const chain = openChain({ boot, clock, durable: options.audit === 'durable', ...(directory === undefined ? {} : { directory }) })
-  chain.append('open', {
-    version: VERSION,
-    node: process.version,
-    host: hostname(),
-    pid: process.pid,
-    mode,
-    storeName: store.name,
-    storeId: store.id,
-  })
+  const chain = openChain({ boot, clock, durable: settings.durable, ...(directory === undefined ? {} : { directory }) })
+  try {
+    const { version, mode } = { version: VERSION, mode: settings.mode }
+    const from = { node: process.version, host: hostname(), pid: process.pid }
+    chain.append('open', { version, ...from, mode, storeName: store.name, storeId: store.id })
+    return await start(options, settings, chain)
+  } catch (error) {
+    // Nobody will close a kernel that was never there.
+    chain.close()
+    throw error
+  }
+}
+
+/** Checks the options, before anything is opened or written. */
+function settingsOf(options: KernelOptions) {
+  const { store, rules, gates = [], audit = 'os', waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
+  for (const [name, value] of Object.entries({ waitMs, holdDeadlineMs, leaseTtlMs })) assertDuration(name, value)
+  if (leaseTtlMs < MIN_LEASE_TTL_MS) throw new RangeError(`\`leaseTtlMs\` must be at least ${MIN_LEASE_TTL_MS}, got ${leaseTtlMs}.`)
+  if (audit !== 'os' && audit !== 'durable') throw new TypeError(`\`audit\` must be 'os' or 'durable', got ${JSON.stringify(audit)}.`)
+  for (const [index, gate] of gates.entries())
+    if (typeof gate?.decide !== 'function') throw new TypeError(`\`gates[${index}]\` must have a function \`decide\`.`)
+  return {
+    mode: modeOf(options.mode),
+    durable: audit === 'durable',
+    waitMs,
+    holdDeadlineMs,
+    leaseTtlMs,
+    gates: [...(rules === undefined ? [] : [new AuthGuardian(rules, store)]), ...gates],
+    emit: unfailing(options.onEvent ?? warnOfEvents()),
+  }
+}
+
+async function start(options: KernelOptions, settings: ReturnType<typeof settingsOf>, chain: Chain): Promise<Kernel> {
+  const { store, clock = systemClock } = options
+  const { mode, waitMs, holdDeadlineMs, leaseTtlMs, gates, emit } = settings
+  const { boot } = chain
+  const observe = mode === 'observe'
   const committer = groupCommits(store, { boot, chainHead: () => chain.head(), onStoreHead: (head) => chain.noteStoreHead(head) })
   if (options.budgets !== undefined) {
     await declareBudgets(committer, options.budgets, (message) => emit({ type: 'revision-ignored', message }))
@@ -134,9 +161,14 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
     onTrouble: trouble,
   })
   const reports = createReports()
-  const open = new Set<Hold>()
-  const ledger = createLedger({ committer, processes, log: chain, observe: mode === 'observe', waitMs, now: () => clock.now() })
-  let closed = false
+  let closing: Promise<void> | undefined
+  const assertOpen = (): void => {
+    if (closing !== undefined) throw new HoldfastError('ERR_CLOSED', 'This kernel is closed.')
+  }
+  const delayed = (error: unknown): void =>
+    emit({ type: 'report-delayed', message: `A take that was never acknowledged waits for the store to be undone: ${String(error)}` })
+  const later = (work: () => Promise<void>): void => void reports.send(work, delayed)
+  const ledger = createLedger({ committer, processes, log: chain, observe, waitMs, now: () => clock.now(), assertOpen, later })
   const context = {
     ledger,
     log: chain,
@@ -145,24 +177,21 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
     holdDeadlineMs,
     emit,
     paidResponses: new Set<string>(),
-    open,
-    gates: [...(rules === undefined ? [] : [new AuthGuardian(rules, store)]), ...gates],
-    observe: mode === 'observe',
+    open: new Set<Settlement>(),
+    beginning: new Set<Promise<Hold>>(),
+    gates,
+    observe,
     store,
     prices: lazily(() => loadPrices({ ...(options.prices === undefined ? {} : { overrides: options.prices }), now: () => clock.now() })),
-    assertOpen: () => {
-      if (closed) throw new HoldfastError('ERR_CLOSED', 'This kernel is closed.')
-    },
+    assertOpen,
   }
   await processes.sweep()
   const sweeping = setInterval(() => void processes.sweep().catch(trouble), leaseTtlMs + GRACE_MS)
   sweeping.unref()
 
-  async function close(): Promise<void> {
-    if (closed) return
-    closed = true
+  const close = (): Promise<void> => {
     clearInterval(sweeping)
-    await endKernel({ open, reports, processes, committer, chain })
+    return (closing ??= endKernel({ ...context, processes, committer, chain }))
   }
   return {
     boot,
@@ -174,8 +203,14 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
     auditLines: chain.lines,
     scope: (identity) => createScope(identity, context),
     budgets: (path) => readBudgets(store, path),
-    approve: (approval) => approve(approval, committer, chain),
-    sweep: () => processes.sweep(),
+    async approve(approval) {
+      assertOpen()
+      await approve(approval, committer, chain)
+    },
+    async sweep() {
+      assertOpen()
+      return processes.sweep()
+    },
     close,
     [Symbol.asyncDispose]: close,
   }
@@ -195,7 +230,8 @@ async function approve(approval: Approval & { expiresInMs: number }, committer: 
 }
 
 interface Ending {
-  readonly open: ReadonlySet<Hold>
+  readonly open: ReadonlySet<Settlement>
+  readonly beginning: ReadonlySet<Promise<Hold>>
   readonly reports: Reports
   readonly processes: Processes
   readonly committer: Committer
@@ -203,17 +239,33 @@ interface Ending {
 }
 
 /** Whatever is still held was perhaps spent: it is charged, and everything is sent, before the chain ends. */
-async function endKernel({ open, reports, processes, committer, chain }: Ending): Promise<void> {
-  for (const hold of open) await (hold.claim() ?? hold).charge('the kernel was closed while it was held')
+async function endKernel({ open, beginning, reports, processes, committer, chain }: Ending): Promise<void> {
+  // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
+  await Promise.race([Promise.allSettled(beginning), sleepUnref(CLOSE_DRAIN_MS)])
+  await Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held')))
   const unsent = await reports.drain(CLOSE_DRAIN_MS)
-  // With ends unsent the records must stay: they tell the others that there is something to suspend.
-  if (unsent === 0) await processes.close()
-  await committer.idle()
-  chain.append('close', { unsent })
-  // The last head goes into the store, so that a cut tail of a closed chain is always found.
-  if (unsent === 0) await committer.commit({})
-  chain.flush()
-  chain.close()
+  try {
+    // With ends unsent the records must stay: they tell the others that there is something to suspend.
+    if (unsent === 0) await processes.close()
+    await committer.idle()
+    chain.append('close', { unsent })
+    // The last head goes into the store, so that a cut tail of a closed chain is always found.
+    if (unsent === 0) await committer.commit({})
+    chain.flush()
+  } finally {
+    chain.close()
+  }
+}
+
+/** A listener that throws must not stand between a hold and its end. */
+function unfailing(listener: (event: KernelEvent) => void): (event: KernelEvent) => void {
+  return (event) => {
+    try {
+      listener(event)
+    } catch (error) {
+      process.emitWarning(`onEvent threw on \`${event.type}\`: ${String(error)}`, { type: 'HoldfastWarning', code: 'holdfast:listener' })
+    }
+  }
 }
 
 function modeOf(given: string | undefined): 'enforce' | 'observe' {

@@ -9,6 +9,7 @@ const MAX_PENDING = 10_000
 
 /** The ends that still have to reach the store. */
 export interface Reports {
+  /** Those that are on their way, and those that will be tried again. */
   readonly pending: number
   /** Tries now; if that fails, keeps trying in the background. Never rejects. */
   send(report: () => Promise<void>, onDelayed: (error: unknown) => void): Promise<void>
@@ -19,6 +20,7 @@ export interface Reports {
 /** Makes an empty list of reports. */
 export function createReports(): Reports {
   const pending = new Set<() => Promise<void>>()
+  let sending = 0
   let worker: Promise<void> | undefined
   let hurry: (() => void) | undefined
 
@@ -31,7 +33,10 @@ export function createReports(): Reports {
           pending.delete(report)
           pause = 20
         } catch {
-          // Still away. Its caller was told when the first try failed; the loop is the answer.
+          // Its caller was told when the first try failed. To the end of the queue: if it is not the store that
+          // is away but this one that cannot be taken, the others must not wait for it.
+          pending.delete(report)
+          pending.add(report)
           break
         }
       }
@@ -41,9 +46,10 @@ export function createReports(): Reports {
 
   return {
     get pending() {
-      return pending.size
+      return pending.size + sending
     },
     async send(report, onDelayed) {
+      sending += 1
       try {
         await report()
       } catch (error) {
@@ -51,19 +57,22 @@ export function createReports(): Reports {
         if (pending.size >= MAX_PENDING) pending.delete(pending.values().next().value!)
         pending.add(report)
         worker ??= work()
+      } finally {
+        sending -= 1
       }
     },
     async drain(ms) {
       const until = performance.now() + ms
-      while (pending.size > 0 && performance.now() < until) {
+      while (pending.size + sending > 0 && performance.now() < until) {
         hurry?.()
         await sleep(Math.min(20, Math.max(0, until - performance.now())))
       }
-      return pending.size
+      return pending.size + sending
     },
   }
 }
 
-function sleepUnref(ms: number): Promise<void> {
+/** Waits `ms` milliseconds, and does not keep the process alive for it. */
+export function sleepUnref(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref())
 }

@@ -1,7 +1,8 @@
 // `begin`: the one question that every action passes. Latch, gates in order, money; then the hold.
 
+import { assertAmount, assertAmounts } from '../lib/amounts.ts'
 import { canonicalJson, type Json } from '../lib/canonical-json.ts'
-import { Refusal, findRefusal } from '../lib/errors.ts'
+import { HoldfastError, Refusal, findRefusal } from '../lib/errors.ts'
 import { newId, sha256 } from '../lib/ids.ts'
 import { withAmbient } from '../lib/ambient.ts'
 import { assertName, parsePath } from '../lib/names.ts'
@@ -23,6 +24,8 @@ export interface ScopeContext extends HoldContext {
   readonly prices: () => Promise<Prices>
   /** @throws {HoldfastError} `ERR_CLOSED` */
   readonly assertOpen: () => void
+  /** Calls of `begin` that have not been answered; `close` waits for them. */
+  readonly beginning: Set<Promise<Hold>>
 }
 
 /** How often the gates are asked again because something that they built upon has changed. */
@@ -39,18 +42,35 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
 
   function propose(action: Action): ProposedAction {
     assertName('action.kind', action.kind)
+    assertWorst(action)
     const args = canonicalJson(action.args ?? null, { dropUndefined: true })
     return { ...action, agent, task, argsHash: sha256(args) }
   }
 
-  async function begin(action: Action, options: BeginOptions = {}): Promise<Hold> {
+  async function begin(action: Action, options?: BeginOptions): Promise<Hold> {
     context.assertOpen()
-    const proposed = propose(action)
+    const answer = ask(propose(action), options)
+    context.beginning.add(answer)
+    try {
+      return await answer
+    } finally {
+      context.beginning.delete(answer)
+    }
+  }
+
+  async function ask(proposed: ProposedAction, options: BeginOptions = {}): Promise<Hold> {
     const run = currentRun()
     try {
       const remembered = run === undefined ? undefined : latchedRefusal(run, budget)
       if (remembered !== undefined) throw remembered
-      return createHold(await grant(proposed, options), { boot: log.boot, agent, task, budget }, context)
+      const hold = createHold(await grant(proposed, options), { boot: log.boot, agent, task, budget }, context)
+      try {
+        context.assertOpen()
+      } catch (closed) {
+        await hold.release('the kernel was closed before it ran')
+        throw closed
+      }
+      return hold
     } catch (error) {
       const refusal = findRefusal(error)
       if (refusal !== undefined) note(refusal, proposed)
@@ -63,12 +83,29 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     for (let round = 0; ; round++) {
       signal?.throwIfAborted()
       const { narrowed, fragment } = await passGates(action)
+      const take = (part: Fragment): Promise<Grant> =>
+        ledger.take({ holdId, path: budget, action: narrowed, fragment: part, ...(signal === undefined ? {} : { signal }) })
       try {
-        return await ledger.take({ holdId, path: budget, action: narrowed, fragment, ...(signal === undefined ? {} : { signal }) })
+        return await take(fragment)
       } catch (error) {
-        if (!(error instanceof FragmentConflict) || round >= MAX_ROUNDS) throw error
+        if (observe && Refusal.isInstance(error) && error.code === 'ERR_PERMISSION_DENIED') {
+          wouldRefuse('a gate', error, action)
+          return take({})
+        }
+        if (!(error instanceof FragmentConflict)) throw error
+        if (round >= MAX_ROUNDS)
+          throw new HoldfastError(
+            'ERR_STORE',
+            `A gate's part of the commit (${error.message}) changed ${round} times; nothing was set aside.`,
+          )
       }
     }
+  }
+
+  /** Observe mode: it passes, and the operator learns that it would not have. */
+  function wouldRefuse(gate: string, refusal: Refusal, { resource }: ProposedAction): void {
+    emit({ type: 'would-refuse', message: `${gate}: ${refusal.message}` })
+    log.append('event', { type: 'would-refuse', gate, code: refusal.code, agent, task, resource })
   }
 
   async function passGates(action: ProposedAction): Promise<{ narrowed: ProposedAction; fragment: Fragment }> {
@@ -79,8 +116,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
       if (verdict.verdict !== 'allow') {
         const refusal = refusalOf(verdict, action)
         if (!observe) throw refusal
-        emit({ type: 'would-refuse', message: `${gate.name}: ${refusal.message}` })
-        log.append('event', { type: 'would-refuse', gate: gate.name, code: refusal.code, agent, task, resource: action.resource })
+        wouldRefuse(gate.name, refusal, action)
         continue
       }
       narrowed = capped(narrowed, verdict.caps?.maxOutputTokens)
@@ -109,7 +145,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     const run = currentRun()
     if (run !== undefined) run.refusal = refusal
     if (refusal.details.latched === true) return
-    log.append('refused', { code: refusal.code, agent, task, budget, kind, resource, argsHash, reason: refusal.message })
+    log.append('refused', { code: refusal.code, agent, task, budget, action: kind, resource, argsHash, reason: refusal.message })
     if (run === undefined || refusal.details.endsRun !== true) return
     const bound = refusal.details.budget
     latch(run, refusal, bound?.budget ?? budget, (_facts, wake) =>
@@ -127,14 +163,20 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     async run(action, fn, usageOf, answerOf) {
       return inRun(async () => {
         const hold = await begin(action)
-        let result
+        let result, used, answer
         try {
           result = await withAmbient({ hold }, () => fn(hold))
+          used = usageOf?.(result) ?? hold.amounts
+          answer = answerOf?.(result)
+          assertAmounts('usage', used)
         } catch (error) {
-          await hold.charge(`it failed: ${error instanceof Error ? error.name : typeof error}`)
+          // Its function may have ended it already, and knows better.
+          if (hold.state === 'held') await hold.charge(`it failed: ${error instanceof Error ? error.name : typeof error}`)
           throw error
         }
-        await hold.settle(usageOf?.(result) ?? hold.amounts, answerOf?.(result))
+        // Who was told of no usage has nothing to compare with what an HTTP attempt said.
+        if (usageOf === undefined && answer === undefined) await hold.claim()?.settle(used)
+        else await hold.settle(used, answer)
         return result
       })
     },
@@ -149,6 +191,15 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     },
   }
   return scope
+}
+
+/** Amounts that are none would be held as something else than what is used. */
+function assertWorst({ worst, output, smallest }: Action): void {
+  for (const [name, amounts] of Object.entries({ worst, smallest, 'output.perToken': output?.perToken }))
+    if (amounts !== undefined) assertAmounts(`action.${name}`, amounts)
+  if (output === undefined) return
+  assertAmount('action.output.tokens', output.tokens)
+  assertAmount('action.output.minTokens', output.minTokens)
 }
 
 /** Runs `fn` in the current run, or in a new one when there is none. */

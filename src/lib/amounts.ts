@@ -17,8 +17,11 @@ export const MAX_AMOUNT: number = Number.MAX_SAFE_INTEGER
  * @throws {RangeError} When it is negative, infinite or too large.
  */
 export function assertAmount(name: string, value: unknown): asserts value is number {
-  if (typeof value !== 'number' || Number.isNaN(value))
-    throw new TypeError(`Expected \`${name}\` to be a whole number, got \`${String(value)}\` (${typeof value}).`)
+  if (typeof value !== 'number' || Number.isNaN(value)) {
+    // Not every object can be written as text.
+    const got = value === Object(value) ? '' : `\`${String(value)}\` `
+    throw new TypeError(`Expected \`${name}\` to be a whole number, got ${got}(${typeof value}).`)
+  }
   if (value < 0 || value > MAX_AMOUNT) throw new RangeError(`Expected \`${name}\` to be from 0 to ${MAX_AMOUNT}, got \`${value}\`.`)
   if (!Number.isInteger(value)) throw new TypeError(`Expected \`${name}\` to be a whole number, got \`${value}\`.`)
 }
@@ -29,6 +32,8 @@ export function assertAmounts(name: string, amounts: Amounts): void {
 }
 
 const DECIMAL = /^(\d+)(?:\.(\d+))?$/
+/** Longest decimal that is read from a string. A number is never longer than some 340 digits. */
+const MAX_DECIMAL_LENGTH = 64
 
 /** Splits a non-negative decimal into its digits and the power of ten they stand on; exact. */
 export function parseDecimal(name: string, value: number | string): { digits: bigint; scale: number } {
@@ -38,9 +43,9 @@ export function parseDecimal(name: string, value: number | string): { digits: bi
   if (typeof value === 'number' && (value < 0 || !Number.isFinite(value)))
     throw new RangeError(`Expected \`${name}\` to be a finite number >= 0, got \`${value}\`.`)
   const text = typeof value === 'number' ? plainDecimal(value) : value
-  const match = DECIMAL.exec(text)
-  if (match === null || text.length > 64)
-    throw new TypeError(`Expected \`${name}\` to be a decimal such as '0.50', got \`${text.slice(0, 64)}\`.`)
+  const match = typeof value === 'string' && value.length > MAX_DECIMAL_LENGTH ? null : DECIMAL.exec(text)
+  if (match === null)
+    throw new TypeError(`Expected \`${name}\` to be a decimal such as '0.50', got \`${text.slice(0, MAX_DECIMAL_LENGTH)}\`.`)
   const fraction = match[2] ?? ''
   return { digits: BigInt(match[1]! + fraction), scale: fraction.length }
 }

@@ -86,8 +86,7 @@ function writeArray(value: readonly unknown[], path: Path, dropUndefined: boolea
 }
 
 function writeObject(value: object, path: Path, dropUndefined: boolean, exact: boolean): string {
-  const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== null && prototype !== Object.prototype && !isForeignPlain(prototype)) {
+  if (!isPlainObject(value)) {
     throw new TypeError(
       `an object of class ${(value.constructor as { name?: string } | undefined)?.name ?? 'unknown'} at ${where(path)}; pass plain JSON.`,
     )
@@ -103,8 +102,12 @@ function writeObject(value: object, path: Path, dropUndefined: boolean, exact: b
   return `${text}}`
 }
 
-// A plain object of another realm (a vm context, a worker's message) has another Object.prototype.
-function isForeignPlain(prototype: unknown): boolean {
+/** Whether a value is an object of no class: what it has, it has itself. Arrays are none. */
+export function isPlainObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype === null || prototype === Object.prototype) return true
+  // A plain object of another realm (a vm context, a worker's message) has another Object.prototype.
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, 'isPrototypeOf')
 }
 

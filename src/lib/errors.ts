@@ -163,8 +163,9 @@ export function refusalToBody(refusal: Refusal): RefusalBody {
 function refusalFromBody(value: unknown): Refusal | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const body = value as Partial<RefusalBody['error']>
-  if (body.type !== 'holdfast_refusal' || typeof body.code !== 'string' || !(body.code in MODEL_MESSAGES)) return undefined
-  return new Refusal(body.code, String(body.message), body.holdfast)
+  if (body.type !== 'holdfast_refusal' || typeof body.code !== 'string' || !Object.hasOwn(MODEL_MESSAGES, body.code)) return undefined
+  const details = typeof body.holdfast === 'object' && body.holdfast !== null ? body.holdfast : {}
+  return new Refusal(body.code, String(body.message), details)
 }
 
 /** The AI SDK keeps the body of an error answer as text. */

@@ -1,6 +1,7 @@
 // The one written rule for names (agents, tasks, tools, budget segments, counters):
 // 1 to 128 UTF-16 code units of well-formed, NFC-normalised Unicode, without control characters, line or
-// paragraph separators, `/` or `*`, without white space at either end, and none of `.`, `..`, `__proto__`.
+// paragraph separators, `/`, `*`, `"` or `\`, without white space at either end, and none of `.`, `..`, `__proto__`.
+// So JSON writes a name without escapes: V8 may read an escaped key as another one (nodejs/node#63785).
 
 /** Longest name, in UTF-16 code units. */
 export const MAX_NAME_LENGTH = 128
@@ -8,7 +9,7 @@ export const MAX_NAME_LENGTH = 128
 /** Most segments in a budget path. */
 export const MAX_PATH_DEPTH = 8
 
-const FORBIDDEN = /[\p{Cc}\p{Zl}\p{Zp}/*]/u
+const FORBIDDEN = /[\p{Cc}\p{Zl}\p{Zp}/*"\\]/u
 const RESERVED = new Set(['.', '..', '__proto__'])
 
 /** Says what is wrong with a name, or nothing when it is right. */
@@ -16,7 +17,7 @@ function faultOf(name: string): string | undefined {
   if (name.length === 0) return 'it is empty'
   if (name.length > MAX_NAME_LENGTH) return `it is ${name.length} characters long; the limit is ${MAX_NAME_LENGTH}`
   if (!name.isWellFormed()) return 'it holds half of a surrogate pair'
-  if (FORBIDDEN.test(name)) return 'it holds a control character, a line break, `/` or `*`'
+  if (FORBIDDEN.test(name)) return 'it holds a control character, a line break, `/`, `*`, `"` or `\\`'
   if (RESERVED.has(name)) return `\`${name}\` is reserved`
   if (name.trim() !== name) return 'it begins or ends with white space'
   if (name.normalize('NFC') !== name) return 'it is not NFC-normalised; call .normalize() on it'

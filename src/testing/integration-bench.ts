@@ -124,7 +124,7 @@ export interface Bench {
   /** The framework connected in another way. */
   connect(site: Partial<Site>): Calls
   /** Records of the audit chain. */
-  records(kind: string): readonly Readonly<Record<string, unknown>>[]
+  readonly records: (kind: string) => readonly Readonly<Record<string, unknown>>[]
   /** Ends of holds, once none is out any more. */
   outcomes(): Promise<readonly Outcome[]>
   /** Spent on a budget, once nothing is out any more. @default 'suite/run', in usd */
@@ -137,7 +137,10 @@ export interface IntegrationCase {
   readonly name: string
   /** True when the case needs a framework with tools. */
   readonly tools?: boolean
-  run(suite: { readonly adapter: IntegrationAdapter; readonly open: (options?: BenchOptions) => Promise<Bench> }): Promise<void>
+  readonly run: (suite: {
+    readonly adapter: IntegrationAdapter
+    readonly open: (options?: BenchOptions) => Promise<Bench>
+  }) => Promise<void>
 }
 
 const FAR = 1_000_000_000

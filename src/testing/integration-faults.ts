@@ -4,7 +4,17 @@
 
 import assert from 'node:assert/strict'
 import { findRefusal } from '../index.ts'
-import { errorOf, readAll, until, type Bench, type CallOptions, type IntegrationCase, type Outcome } from './integration-bench.ts'
+import {
+  OUTPUT_PRICE,
+  errorOf,
+  readAll,
+  until,
+  worstCaseOf,
+  type Bench,
+  type CallOptions,
+  type IntegrationCase,
+  type Outcome,
+} from './integration-bench.ts'
 import { assertSettled } from './integration-money.ts'
 
 const CALL: CallOptions = { prompt: 'Count the ships that lie in the harbour tonight.', maxOutputTokens: 50 }
@@ -56,6 +66,17 @@ const retries: readonly IntegrationCase[] = [
       assert.notEqual(error, undefined)
       assertEnds(await bench.outcomes(), 'released')
       assert.equal(await bench.spent(), 0)
+    },
+  },
+  {
+    name: 'safety: a retry that does not fit any more is refused, and its caller finds the refusal in the error',
+    async run({ open }) {
+      const { fixed } = await worstCaseOf(open, CALL)
+      const bench = await open({ limit: fixed + 50 * OUTPUT_PRICE + 1_000, answers: [{ status: 500 }, {}], maxRetries: 1 })
+      const error = await errorOf(() => bench.calls.generate(CALL))
+      assert.equal(findRefusal(error)?.code, 'ERR_BUDGET_EXCEEDED')
+      assert.equal(bench.provider.bill().requests, 1)
+      assertEnds(await bench.outcomes(), 'charged')
     },
   },
   {
@@ -206,7 +227,7 @@ const leaving: readonly IntegrationCase[] = [
         for await (const _ of bench.calls.stream(CALL)) if (++pieces > count) break
       }
       await Promise.all(Array.from({ length: 10 }, (_, count) => leaveAfter(count)))
-      assert.equal((await bench.outcomes()).length, 10)
+      assert.equal(new Set((await bench.outcomes()).map(({ hold }) => hold)).size, 10)
       if (drains && leavesByBreak) await assertSettled(bench)
     },
   },
@@ -225,13 +246,14 @@ function assertEnds(outcomes: readonly Outcome[], ...expected: readonly Outcome[
   return outcomes
 }
 
-/** The caller left, or was left alone: one end, at the bill where somebody read on to the usage, else at worst. */
+/** The caller left, or was left alone: one hold, at the bill where somebody read on to the usage, else at worst. */
 async function assertLeft(bench: Bench, drained: boolean): Promise<void> {
   const outcomes = await bench.outcomes()
   const { billed, nanoUsd } = bench.provider.bill()
-  assert.equal(billed, 1)
-  const [end] = assertEnds(outcomes, drained || outcomes[0]?.outcome === 'settled' ? 'settled' : 'charged')
-  if (end!.outcome === 'settled') assert.equal(end!.used['usd'], nanoUsd)
+  assert.deepEqual([billed, new Set(outcomes.map(({ hold }) => hold)).size], [1, 1])
+  const { outcome, used } = outcomes.at(-1)!
+  assert.ok(outcome === 'settled' || (outcome === 'charged' && !drained), `It is ${outcome}.`)
+  if (outcome === 'settled') assert.equal(used['usd'], nanoUsd)
 }
 
 async function assertAssumed(bench: Bench): Promise<void> {

@@ -257,10 +257,10 @@ function streamRefusal({ streamRefusal: where }: IntegrationAdapter, { scope }: 
 
 /** Compares the bill with the budget again and again until the calls are over: at no instant is more billed than counted. */
 async function whileWatching<T>({ kernel, provider }: Bench, calls: Promise<T>): Promise<T> {
-  let over = false
-  const end = (): void => void (over = true)
+  const state = { over: false }
+  const end = (): void => void (state.over = true)
   calls.then(end, end)
-  while (!over) {
+  while (!state.over) {
     // The bill first: what is billed now is counted now, and counted money stays counted.
     const { nanoUsd } = provider.bill()
     const lines = await kernel.budgets('suite/run')

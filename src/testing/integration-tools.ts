@@ -23,6 +23,7 @@ const RESULT = 'the note lies on the desk'
 
 const ALLOWED: readonly Rule[] = [{ effect: 'allow', tool: 'send_note' }]
 const DENIED: readonly Rule[] = [{ effect: 'deny', tool: 'send_note' }]
+const deniedTo = (name: string): readonly Rule[] => [...ALLOWED, { effect: 'deny', tool: 'send_note', where: { to: name } }]
 const ASKED: readonly Rule[] = [{ effect: 'ask', tool: 'send_note' }]
 
 const permissions: readonly IntegrationCase[] = [
@@ -71,10 +72,9 @@ const permissions: readonly IntegrationCase[] = [
     name: 'tools: rules see the arguments',
     tools: true,
     async run({ open }) {
-      const to = (name: string): readonly Rule[] => [...ALLOWED, { effect: 'deny', tool: 'send_note', where: { to: name } }]
-      const denied = await runLoop(open, { rules: to('harbour-master') })
+      const denied = await runLoop(open, { rules: deniedTo('harbour-master') })
       assert.deepEqual(denied.ran, [])
-      const allowed = await runLoop(open, { rules: to('pilot') })
+      const allowed = await runLoop(open, { rules: deniedTo('pilot') })
       assert.deepEqual(allowed.ran, [ARGS])
     },
   },

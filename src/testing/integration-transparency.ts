@@ -83,8 +83,7 @@ export const transparencyCases: readonly IntegrationCase[] = [
       const tools = { look: async () => 'two ships' }
       const [guarded, bare] = await both(open, ({ calls }) => calls.runTools!({ ...CAPPED, tools }), answers)
       assert.equal(guarded.result, bare.result)
-      const bodies = ({ provider }: Bench): unknown => scrubbed(provider.requests().map(({ body }) => body))
-      assert.deepEqual(bodies(guarded.bench), bodies(bare.bench))
+      assert.deepEqual(bodiesOf(guarded.bench), bodiesOf(bare.bench))
     },
   },
 ]
@@ -117,6 +116,10 @@ function additions(guarded: Bench, bare: Bench): readonly string[] {
   )
   assert.deepEqual(Object.fromEntries(Object.entries(more!).filter(([name]) => !added.includes(name))), less)
   return added
+}
+
+function bodiesOf({ provider }: Bench): unknown {
+  return scrubbed(provider.requests().map(({ body }) => body))
 }
 
 function headersOf({ provider }: Bench): object {

@@ -1,0 +1,105 @@
+// What becomes of answers that nobody waits for any more, and of holds whose deadline passes: each ends, once, and
+// what is known later corrects it.
+
+import { describe, expect, test } from 'vitest'
+import type { GuardOptions } from '../../integrations/transport.ts'
+import { errorOf, until, type Bench } from '../../src/testing/integration-bench.ts'
+import { chatBody, endsOf, onBench, poster } from './bench.ts'
+
+const SLOW = { text: 'one two three four five six seven eight', chunkDelayMs: 10 } as const
+
+async function leaveAfterFirst(bench: Bench, options: GuardOptions): Promise<void> {
+  const response = await poster(bench, options)(chatBody({ stream: true }))
+  const reader = response.body!.getReader()
+  await reader.read()
+  await reader.cancel()
+}
+
+describe('an answer whose caller left', () => {
+  test('is read to its usage', () =>
+    onBench({ answers: [SLOW] }, async (bench) => {
+      await leaveAfterFirst(bench, {})
+      expect(await endsOf(bench)).toEqual(['settled'])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
+  test('is cut and charged at worst when no drains are allowed', () =>
+    onBench({ answers: [SLOW] }, async (bench) => {
+      await leaveAfterFirst(bench, { maxDrains: 0 })
+      expect(await endsOf(bench)).toEqual(['charged'])
+      expect(bench.provider.bill().lines[0]!.completed).toBe(false)
+    }))
+
+  test('is cut and charged at worst when it takes longer than drainMs', () =>
+    onBench({ answers: [{ ...SLOW, chunkDelayMs: 100 }] }, async (bench) => {
+      await leaveAfterFirst(bench, { drainMs: 30 })
+      expect(await endsOf(bench)).toEqual(['charged'])
+      expect(bench.provider.bill().lines[0]!.completed).toBe(false)
+    }))
+
+  test('is read on by at most maxDrains at a time, and there is room again afterwards', () =>
+    onBench({ answers: [SLOW] }, async (bench) => {
+      const post = poster(bench, { maxDrains: 2 })
+      const readers = await Promise.all(Array.from({ length: 5 }, async () => (await post(chatBody({ stream: true }))).body!.getReader()))
+      await Promise.all(readers.map((reader) => reader.read()))
+      for (const reader of readers) await reader.cancel()
+      expect((await endsOf(bench)).toSorted()).toEqual(['charged', 'charged', 'charged', 'settled', 'settled'])
+      const again = (await post(chatBody({ stream: true }))).body!.getReader()
+      await again.read()
+      await again.cancel()
+      expect((await endsOf(bench)).filter((outcome) => outcome === 'settled')).toHaveLength(3)
+    }))
+
+  test('before it came is read whole, as a stream too', () =>
+    onBench({ answers: [{ delayMs: 50 }] }, async (bench) => {
+      for (const stream of [false, true]) {
+        const leaver = new AbortController()
+        const call = errorOf(() => poster(bench)(chatBody({ stream }), { signal: leaver.signal }))
+        const { billed } = bench.provider.bill()
+        await until('it is billed', () => bench.provider.bill().billed === billed + 1)
+        leaver.abort()
+        expect(await call).toMatchObject({ name: 'AbortError' })
+      }
+      expect(await endsOf(bench)).toEqual(['settled', 'settled'])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
+  test('is charged when the kernel closes meanwhile, and corrected in the budget when its usage comes', () =>
+    // The chain is closed by then, so the operator is told that it lacks the correction.
+    onBench({ answers: [SLOW], expected: ['audit-gap'] }, async (bench) => {
+      await leaveAfterFirst(bench, {})
+      await bench.kernel.close()
+      const [line] = await bench.kernel.budgets('suite/run')
+      expect(line!.out).toBe(0)
+      expect(line!.spent).toBeGreaterThan(bench.provider.bill().nanoUsd)
+      await until('the budget has the real use', async () => (await bench.spent()) === bench.provider.bill().nanoUsd)
+    }))
+})
+
+describe('a deadline that passes', () => {
+  test('during a stream charges at worst, and the usage that comes later corrects it', () =>
+    onBench({ answers: [SLOW], holdDeadlineMs: 30 }, async (bench) => {
+      const response = await poster(bench)(chatBody({ stream: true }))
+      await response.text()
+      expect(await endsOf(bench)).toEqual(['charged', 'settled'])
+      const [line] = await bench.kernel.budgets('suite/run')
+      expect([line!.spent, line!.assumed]).toEqual([bench.provider.bill().nanoUsd, 0])
+    }))
+
+  test('before an error that is not billed is corrected to nothing, and the caller gets the error', () =>
+    onBench({ answers: [{ status: 429, delayMs: 100 }], holdDeadlineMs: 30 }, async (bench) => {
+      expect((await poster(bench)(chatBody())).status).toBe(429)
+      expect(await endsOf(bench)).toEqual(['charged', 'released'])
+      expect(await bench.spent()).toBe(0)
+    }))
+
+  test('ends the hold of a stream that nobody reads', () =>
+    onBench({ answers: [SLOW], holdDeadlineMs: 30 }, async (bench) => {
+      const response = await poster(bench)(chatBody({ stream: true }))
+      await until('the deadline has passed', () => bench.records('outcome').length === 1)
+      expect(await endsOf(bench)).toEqual(['charged'])
+      await response.body!.cancel()
+      await until('its usage has come', async () => (await bench.spent()) === bench.provider.bill().nanoUsd)
+      expect(await endsOf(bench)).toEqual(['charged', 'settled'])
+    }))
+})

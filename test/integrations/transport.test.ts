@@ -1,0 +1,334 @@
+// The transport guard by hand: what it meters, refuses and lets through, and which hold pays for an attempt.
+
+import { describe, expect, test } from 'vitest'
+import { guardFetch, unguarded } from '../../integrations/transport.ts'
+import { withAmbient } from '../../src/lib/ambient.ts'
+import { findRefusal } from '../../src/lib/errors.ts'
+import { memoryStore, openKernel } from '../../src/index.ts'
+import { SUITE_MODEL, capOf, type Bench } from '../../src/testing/integration-bench.ts'
+import { startProvider } from '../../src/testing/provider.ts'
+import type { Action } from '../../src/waist/action.ts'
+import type { Verdict } from '../../src/waist/gate.ts'
+import { chatBody, endsOf, onBench, poster } from './bench.ts'
+
+async function refusalIn(response: Response) {
+  expect([response.status, response.headers.get('x-should-retry')]).toEqual([402, 'false'])
+  return findRefusal({ responseBody: await response.text() })
+}
+
+describe('what costs nothing passes', () => {
+  test('a GET needs no scope and no hold', () =>
+    onBench({}, async (bench) => {
+      const response = await guardFetch()(`${bench.provider.baseURL}/models`)
+      expect(response.status).toBe(200)
+      expect(bench.records('intent')).toEqual([])
+    }))
+
+  test('a GET by a Request object keeps its headers and its signal', () =>
+    onBench({}, async (bench) => {
+      const url = `${bench.provider.baseURL}/models`
+      const response = await guardFetch(bench.scope)(new Request(url, { headers: { accept: 'application/json' } }))
+      expect(await response.json()).toMatchObject({ object: 'list' })
+      const left = new AbortController()
+      const hanging = guardFetch(bench.scope, {
+        fetch: (_url, init) =>
+          new Promise((_, reject) => init!.signal!.addEventListener('abort', () => reject(init!.signal!.reason as Error))),
+      })(new Request(url, { signal: left.signal }))
+      left.abort(new Error('I have to go'))
+      await expect(hanging).rejects.toThrow('I have to go')
+    }))
+
+  test('a POST that only cancels is let through', () =>
+    onBench({}, async (bench) => {
+      const response = await guardFetch(bench.scope)(`${bench.provider.baseURL}/responses/resp_1/cancel`, { method: 'POST' })
+      expect(response.status).toBe(404)
+      expect(bench.records('intent')).toEqual([])
+    }))
+
+  test('a path that was declared free is let through, whatever its body, and by a Request object too', () =>
+    onBench({}, async (bench) => {
+      const sent: RequestInit[] = []
+      const fetch: typeof globalThis.fetch = async (_url, init) => {
+        sent.push(init!)
+        return Response.json({})
+      }
+      const guarded = guardFetch(bench.scope, { passthrough: ['/embeddings'], fetch })
+      const form = new FormData()
+      form.set('file', new Blob(['text']))
+      await guarded('http://127.0.0.1/v1/embeddings', { method: 'POST', body: form })
+      await guarded(new Request('http://127.0.0.1/v1/embeddings', { method: 'POST', body: '{"input":"x"}' }))
+      expect(sent[0]!.body).toBe(form)
+      expect(await new Response(sent[1]!.body).text()).toBe('{"input":"x"}')
+    }))
+})
+
+describe('what cannot be metered is refused, and nothing is sent', () => {
+  test('a POST to any other endpoint, with the option that lets it through', () =>
+    onBench({}, async (bench) => {
+      const response = await guardFetch(bench.scope)(`${bench.provider.baseURL}/embeddings`, { method: 'POST', body: '{}' })
+      const refusal = await refusalIn(response)
+      expect(refusal).toMatchObject({
+        code: 'ERR_UNMETERED',
+        details: { wouldPass: expect.stringContaining("passthrough: ['/embeddings']") },
+      })
+    }))
+
+  const form = new FormData()
+  form.set('model', SUITE_MODEL)
+  test.each([
+    ['a form', form],
+    ['a stream', new Blob([chatBody()]).stream()],
+    ['no body', null],
+    ['text that is not JSON', 'model=gpt'],
+    ['JSON that is no object', '[1]'],
+    ['an object without a model', '{"messages":[]}'],
+    ['a cap below zero', chatBody({ max_tokens: -1 })],
+    ['a cap that is no whole number', chatBody({ max_tokens: 1.5 })],
+  ])('%s', (_, body) =>
+    onBench({}, async (bench) => {
+      const init = body instanceof ReadableStream ? ({ duplex: 'half' } as RequestInit) : {}
+      expect(await refusalIn(await poster(bench)(body, init))).toMatchObject({ code: 'ERR_UNMETERED' })
+      expect(bench.provider.bill().requests).toBe(0)
+      expect(bench.records('intent')).toEqual([])
+    }),
+  )
+})
+
+describe('a request may be given in any form that fetch takes', () => {
+  const bytes = new TextEncoder().encode(chatBody())
+  test.each([
+    ['a string', chatBody()],
+    ['bytes', bytes],
+    ['a view of bytes', new Uint8Array([32, ...bytes, 32]).subarray(1, -1)],
+    ['an ArrayBuffer', bytes.slice().buffer],
+    ['a DataView', new DataView(bytes.slice().buffer)],
+  ])('%s', (_, body) =>
+    onBench({}, async (bench) => {
+      expect((await poster(bench)(body)).status).toBe(200)
+      expect(await endsOf(bench)).toEqual(['settled'])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }),
+  )
+
+  test('a Request object with a body, and one whose body is given beside it', () =>
+    onBench({}, async (bench) => {
+      const guarded = guardFetch(bench.scope)
+      const url = new URL(`${bench.provider.baseURL}/chat/completions`)
+      const request = (content: string) =>
+        new Request(url, { method: 'POST', body: chatBody({ user: content }), headers: { 'x-mine': 'yes' } })
+      await guarded(request('first'))
+      await guarded(request('second'), { body: chatBody({ user: 'third' }) })
+      expect(bench.provider.requests().map(({ body, headers }) => [body['user'], headers['x-mine']])).toEqual([
+        ['first', 'yes'],
+        ['third', 'yes'],
+      ])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
+  test('a content-length of the caller does not survive a longer body', () =>
+    onBench({}, async (bench) => {
+      const body = chatBody({ max_tokens: undefined })
+      const response = await poster(bench)(body, { headers: { 'content-length': String(body.length) } })
+      expect(response.status).toBe(200)
+      expect(capOf(bench.provider.requests()[0])).toBe(8_192)
+    }))
+
+  test('a server that knows only max_tokens gets its cap there', () =>
+    onBench({}, async (bench) => {
+      await poster(bench, { outputCapField: 'max_tokens' })(chatBody({ max_tokens: undefined }))
+      expect(bench.provider.requests()[0]!.body).toMatchObject({ max_tokens: 8_192 })
+    }))
+})
+
+const emptyAnswer = async (): Promise<Response> => new Response(null, { status: 204 })
+
+describe('nothing stays held', () => {
+  test.each([
+    [
+      'throws at once',
+      () => {
+        throw new Error('no network')
+      },
+    ],
+    [
+      'rejects',
+      async () => {
+        throw new Error('no network')
+      },
+    ],
+  ])('when fetch %s', (_, fetch) =>
+    onBench({}, async (bench) => {
+      await expect(poster(bench, { fetch })(chatBody())).rejects.toThrow('no network')
+      expect(await endsOf(bench)).toEqual(['charged'])
+    }),
+  )
+
+  test('when the headers are none: nothing was held at all', () =>
+    onBench({}, async (bench) => {
+      await expect(poster(bench)(chatBody(), { headers: { 'not a name': 'x' } })).rejects.toThrow(TypeError)
+      expect(bench.records('intent')).toEqual([])
+    }))
+
+  test('when nobody listens at the port: it was never sent, so it costs nothing', () =>
+    onBench({}, async (bench) => {
+      const gone = await startProvider()
+      await gone.close()
+      const call = guardFetch(bench.scope)(`${gone.baseURL}/chat/completions`, { method: 'POST', body: chatBody() })
+      await expect(call).rejects.toThrow('fetch failed')
+      expect(await endsOf(bench)).toEqual(['released'])
+    }))
+
+  test('when the caller leaves while its money is set aside: nothing is sent, and nothing was spent', () =>
+    onBench({}, async ({ provider }) => {
+      const leaver = new AbortController()
+      const decide = (): Verdict => {
+        leaver.abort(new Error('I have to go'))
+        return { verdict: 'allow' }
+      }
+      await using kernel = await openKernel({ store: memoryStore(), budgets: { acme: { usd: 1 } }, gates: [{ name: 'leaving', decide }] })
+      const guarded = guardFetch(kernel.scope({ agent: 'a', task: 't', budget: 'acme' }))
+      const call = guarded(`${provider.baseURL}/chat/completions`, { method: 'POST', body: chatBody(), signal: leaver.signal })
+      await expect(call).rejects.toThrow('I have to go')
+      expect(provider.bill().requests).toBe(0)
+      expect(await kernel.budgets()).toMatchObject([{ out: 0, spent: 0, balanced: true }])
+    }))
+
+  test('when an answer has no body', () =>
+    onBench({}, async (bench) => {
+      expect((await poster(bench, { fetch: emptyAnswer })(chatBody())).status).toBe(204)
+      expect(await endsOf(bench)).toEqual(['charged'])
+    }))
+})
+
+/** A hold as an adapter above takes it. */
+function adapterHold(bench: Bench, worst: Action['worst'] = { usd: 1_000_000, tokens: 10_000, calls: 1 }) {
+  return bench.scope.begin({ kind: 'model', resource: SUITE_MODEL, worst })
+}
+
+describe('the hold of an adapter', () => {
+  test('pays for the first attempt that finds it, and for no other', () =>
+    onBench({}, async (bench) => {
+      const hold = await adapterHold(bench)
+      const post = poster(bench)
+      await withAmbient({ hold }, async () => {
+        await post(chatBody())
+        await post(chatBody())
+      })
+      const outcomes = await bench.outcomes()
+      expect(outcomes.map(({ outcome }) => outcome)).toEqual(['settled', 'settled'])
+      expect(outcomes.map((end) => end.hold === hold.id)).toEqual([true, false])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
+  test('of another scope is not claimed', () =>
+    onBench({}, async (bench) => {
+      const { kernel } = bench
+      const mine = { agent: 'suite-agent', task: 'suite-task', budget: 'suite/run' }
+      for (const other of [{ budget: 'suite/other' }, { agent: 'somebody' }, { task: 'something' }]) {
+        const hold = await kernel
+          .scope({ ...mine, ...other })
+          .begin({ kind: 'model', resource: 'm', worst: { usd: 1_000_000, tokens: 10_000, calls: 1 } })
+        await withAmbient({ hold }, () => poster(bench)(chatBody()))
+        expect(hold.state).toBe('held')
+        await hold.release('not used')
+      }
+      expect((await endsOf(bench)).filter((outcome) => outcome === 'settled')).toHaveLength(3)
+    }))
+
+  test('of another kernel with the same names is not claimed', () =>
+    onBench({}, async (bench) => {
+      await using other = await openKernel({ store: memoryStore(), budgets: { suite: { usd: 1 }, 'suite/run': { usd: 1 } } })
+      const { agent, task, budget } = bench.scope
+      const hold = await other
+        .scope({ agent, task, budget })
+        .begin({ kind: 'model', resource: 'm', worst: { usd: 1_000_000, tokens: 10_000, calls: 1 } })
+      await withAmbient({ hold }, () => poster(bench)(chatBody()))
+      expect(hold.state).toBe('held')
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
+  test.each([
+    ['money', { usd: 10, tokens: 10_000, calls: 1 }],
+    ['tokens', { usd: 1_000_000, tokens: 10, calls: 1 }],
+    ['a dimension at all', { usd: 1_000_000, tokens: 10_000 }],
+  ])('that has too little of %s for what is on the wire is not claimed, and goes back by the id of the answer', (_, worst) =>
+    onBench({}, async (bench) => {
+      const hold = await adapterHold(bench, worst)
+      const response = await withAmbient({ hold }, () => poster(bench)(chatBody()))
+      const { id } = (await response.json()) as { id: string }
+      expect(hold.state).toBe('held')
+      await hold.settle({ usd: 5, tokens: 5, calls: 1 }, { responseId: id })
+      expect(hold.state).toBe('released')
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }),
+  )
+
+  test('that was not claimed is settled when the answer has another id: in doubt it is counted twice', () =>
+    onBench({}, async (bench) => {
+      const hold = await adapterHold(bench, { usd: 10, tokens: 10, calls: 1 })
+      await withAmbient({ hold }, () => poster(bench)(chatBody()))
+      await hold.settle({ usd: 5, tokens: 5, calls: 1 }, { responseId: 'chatcmpl-other' })
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd + 5)
+    }))
+
+  test('that was claimed is ended by its attempt alone', () =>
+    onBench({}, async (bench) => {
+      const hold = await adapterHold(bench)
+      await withAmbient({ hold }, () => poster(bench)(chatBody()))
+      await hold.charge('the framework failed')
+      await hold.release('the framework failed otherwise')
+      expect(hold.state).toBe('settled')
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
+  test.each(['before', 'after'])('that was claimed and settled by its framework %s the wire: agreement is silent', (when) =>
+    onBench({ answers: [{ usage: { inputTokens: 7, outputTokens: 3 } }] }, async (bench) => {
+      const hold = await adapterHold(bench)
+      const same = { usd: 7 * 150 + 3 * 600, tokens: 10, calls: 1 }
+      const fetch: typeof globalThis.fetch = async (url, init) => {
+        if (when === 'before') await hold.settle(same)
+        return globalThis.fetch(url, init)
+      }
+      await withAmbient({ hold }, () => poster(bench, { fetch })(chatBody()))
+      if (when === 'after') await hold.settle(same)
+      expect(bench.events).toEqual([])
+    }),
+  )
+
+  test.each(['before', 'after'])(
+    'that was claimed and settled otherwise by its framework %s the wire: an escape event, and the wire counts',
+    (when) =>
+      onBench({ expected: ['escape'], answers: [{ usage: { inputTokens: 7, outputTokens: 3 } }] }, async (bench) => {
+        const hold = await adapterHold(bench)
+        const other = { usd: 1, tokens: 1, calls: 1 }
+        const fetch: typeof globalThis.fetch = async (url, init) => {
+          if (when === 'before') await hold.settle(other)
+          return globalThis.fetch(url, init)
+        }
+        await withAmbient({ hold }, () => poster(bench, { fetch })(chatBody()))
+        if (when === 'after') await hold.settle(other)
+        expect(bench.events.map(({ type }) => type)).toEqual(['escape'])
+        expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+      }),
+  )
+})
+
+describe('two guards', () => {
+  test('on top of each other hold once', () =>
+    onBench({}, async (bench) => {
+      const inner = guardFetch(bench.kernel.scope({ agent: 'suite-agent', task: 'inner', budget: 'suite/other' }))
+      expect(unguarded(inner)).not.toBe(inner)
+      await poster(bench, { fetch: inner })(chatBody())
+      expect(await endsOf(bench)).toEqual(['settled'])
+      expect(await bench.spent('suite/other')).toBe(0)
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
+  test('with something between them that hides the lower one hold twice: doubt costs, and nothing escapes', () =>
+    onBench({}, async (bench) => {
+      const inner = guardFetch(bench.scope)
+      await poster(bench, { fetch: (url, init) => inner(url, init) })(chatBody())
+      expect(await endsOf(bench)).toEqual(['settled', 'settled'])
+      expect(await bench.spent()).toBe(2 * bench.provider.bill().nanoUsd)
+    }))
+})
