@@ -5,8 +5,10 @@ import { commits, rawAppends } from './store.ts'
 const [work = '', folder = '', ms = '0'] = process.argv.slice(2)
 process.send?.('ready')
 process.once('message', () => {
-  void (work === 'raw' ? rawAppends(folder, Number(ms)) : commits(folder, Number(ms), 4)).then((perSecond) => {
-    process.send?.(perSecond)
-    process.disconnect()
-  })
+  void measureAndAnswer()
 })
+
+async function measureAndAnswer(): Promise<void> {
+  process.send?.(work === 'raw' ? await rawAppends(folder, Number(ms)) : await commits(folder, Number(ms), 4))
+  process.disconnect()
+}

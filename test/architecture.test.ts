@@ -64,7 +64,7 @@ describe('architecture', () => {
   test('packages are imported where the design says so, and nowhere else', () => {
     const packages = imports.filter(({ to, specifier, typeOnly }) => to === '' && !typeOnly && !specifier.startsWith('node:'))
     const where = packages.map(({ from, specifier }) => `${roomOf(from)}: ${specifier}`)
-    expect([...new Set(where)].filter((use) => use !== 'cli: commander')).toEqual([])
+    expect([...new Set(where)].filter((use) => use !== 'cli: commander').sort()).toEqual(['metering: @pydantic/genai-prices'])
   })
 
   test('integrations, metering and the waist never touch the file system', () => {
@@ -94,7 +94,7 @@ describe('architecture', () => {
     expect(undocumented('export function bare() {}\n')).toEqual(['bare'])
   })
 
-  test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 1,800 lines of code', () => {
+  test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,050 lines of code', () => {
     const core = sources.filter(
       (file) => ['waist', 'kernel', 'budget'].includes(roomOf(file)) || /stores\/(?:store|memory)\.ts$/.test(file),
     )
@@ -103,7 +103,7 @@ describe('architecture', () => {
         .split('\n')
         .filter((line) => !/^\s*(?:\/\/|\*|\/\*|$)/.test(line)),
     )
-    expect(lines.length).toBeLessThan(1_800)
+    expect(lines.length).toBeLessThan(2_050)
   })
 
   test('exports and built files name each other', () => {
@@ -145,6 +145,8 @@ function reachable(): ReadonlySet<string> {
     found.add(file)
     for (const { to } of importsOf(file)) if (to !== '') visit(to)
   }
+  // The command line is tested as what it is, a program that others start.
+  visit('src/cli/main.ts')
   for (const file of filesBelow('test')) for (const { to } of importsOf(file)) if (to !== '' && !to.startsWith('test/')) visit(to)
   return found
 }
@@ -170,7 +172,7 @@ function read(file: string): string {
 }
 
 function importsOf(file: string): readonly Import[] {
-  const found = [...read(file).matchAll(/^(?:import|export)\s+(type\s+)?(?:[^'"]*?\sfrom\s+)?'([^']+)'/gm)]
+  const found = [...read(file).matchAll(/(?:^(?:import|export)\s+(type\s+)?(?:[^'"]*?\sfrom\s+)?|\bawait import\()'([^']+)'/gm)]
   return found.map(([statement, type, specifier]) => {
     const names = /\{([^}]*)\}/.exec(statement)?.[1]
     const allTypes = names !== undefined && names.split(',').every((name) => name.trim() === '' || name.trim().startsWith('type '))

@@ -30,7 +30,9 @@ describe('README', () => {
   })
 
   test('its code compiles as it stands', () => {
-    execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder], { cwd: ROOT, stdio: 'pipe' })
+    const compile = (): string =>
+      execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder], { cwd: ROOT, encoding: 'utf8' })
+    expect(compile()).toBe('')
   })
 
   test.each(blocks.map((_, index) => index))('its block %i runs without a key, and ends', (index) => {
@@ -38,8 +40,8 @@ describe('README', () => {
     const env = { ...process.env }
     delete env['OPENAI_API_KEY']
     const output = execFileSync(process.execPath, [join(folder, `block-${index}.ts`)], { cwd, env, encoding: 'utf8', timeout: 60_000 })
-    expect(output.trim().length).toBeGreaterThan(0)
-    if (index === 0) expect(output).toMatch(/Budget `acme\/report-7` has no room/)
+    // The first one goes on until its budget is used up; the others end by themselves.
+    expect(output).toMatch(index === 0 ? /Budget `acme\/report-7` has no room/ : /\w/)
   })
 
   test('its guarantees are those of the code, with the test of each', () => {

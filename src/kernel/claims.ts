@@ -1,5 +1,5 @@
-// What holdfast promises, as data: each claim names the test that fails when it does not hold. The README, the
-// documentation and `holdfast doctor` print this list, and a test checks that every id exists and runs.
+// What holdfast promises, as data: each claim names the test that fails when it does not hold. The README and
+// `holdfast doctor` print this list, and a test checks that every test that it names exists.
 
 /** One promise. */
 export interface Claim {
@@ -7,9 +7,102 @@ export interface Claim {
   readonly claim: string
   /** Assumptions of the ledger's proof that it stands under, by their number in docs/guarantees.md. */
   readonly assumes: readonly string[]
-  /** Test file and the words its name begins with. */
+  /** Test file and words of the test's name. */
   readonly test: string
 }
 
 /** The promises of this version. */
-export const CLAIMS: readonly Claim[] = []
+export const CLAIMS: readonly Claim[] = [
+  {
+    id: 'limit',
+    claim:
+      'Eight processes on one budget, killed and stopped at random, never spend more than its limit, and the provider’s bill never exceeds what is accounted for.',
+    assumes: ['A1', 'A2', 'A3', 'A4', 'A5', 'A6', 'A7', 'A8'],
+    test: 'test/budget/processes.test.ts > LIMIT_TEST',
+  },
+  {
+    id: 'equation',
+    claim: 'In every budget and dimension, after every operation, `limit = free + spent + suspense + out + kids`.',
+    assumes: ['A1', 'A6'],
+    test: 'test/budget/ledger.property.test.ts > EQUATION_TEST',
+  },
+  {
+    id: 'levels',
+    claim: 'A call is set aside at every level of its path, or at none.',
+    assumes: ['A1'],
+    test: 'test/budget/ledger.test.ts > is held at each of them',
+  },
+  {
+    id: 'suspense',
+    claim: 'What a killed process held counts as spent until somebody knows better; it never goes back to free by itself.',
+    assumes: ['A1', 'A8'],
+    test: 'test/audit/trail.test.ts > leaves its hold in doubt: the next kernel moves it to suspense, where it counts as spent',
+  },
+  {
+    id: 'exact',
+    claim: 'An answer is settled at what the provider bills, to the nano-dollar, streamed or not.',
+    assumes: ['A2'],
+    test: 'src/testing/integration-money.ts > safety: an answer is settled at what the provider bills, to the nano-dollar',
+  },
+  {
+    id: 'no-http',
+    claim: 'A refused call sends nothing, and its caller finds the refusal.',
+    assumes: ['A7'],
+    test: 'src/testing/integration-money.ts > safety: a call that does not fit is refused before any HTTP, and its caller finds the refusal in the error',
+  },
+  {
+    id: 'once',
+    claim: 'A stream that is aborted, broken or left early ends its hold exactly once: settled, or charged at worst.',
+    assumes: ['A5'],
+    test: 'src/testing/integration-faults.ts > safety: ten callers that leave at different moments leave ten holds that end once each',
+  },
+  {
+    id: 'attempts',
+    claim: 'Every HTTP attempt, retries included, has a hold of its own.',
+    assumes: ['A7'],
+    test: 'src/testing/integration-faults.ts > safety: when every attempt fails, every attempt is charged',
+  },
+  {
+    id: 'writes',
+    claim: 'No acknowledged write is lost and none is applied twice, by eight processes that are killed at random.',
+    assumes: ['A1'],
+    test: 'test/stores/file-processes.test.ts > under SIGKILL, SIGSTOP, torn, stale and repeated lines nothing acknowledged is lost and nothing applied twice',
+  },
+  {
+    id: 'damage',
+    claim: 'A line of the journal that was changed, removed or swapped freezes the store, and is named.',
+    assumes: [],
+    test: 'test/stores/journal-damage.test.ts > removing any line but the last is damage at its place',
+  },
+  {
+    id: 'denied',
+    claim: 'A tool that is denied, or that no rule names, does not run; the model is told what to do, and nothing else.',
+    assumes: ['A7'],
+    test: 'src/testing/integration-tools.ts > tools: a denied tool does not run, and the model is told what to do, and nothing else',
+  },
+  {
+    id: 'approval',
+    claim: 'An approval opens one call of one tool with exactly its arguments, once.',
+    assumes: ['A1'],
+    test: 'src/testing/integration-tools.ts > tools: a tool that needs approval does not run without it, and runs once with it',
+  },
+  {
+    id: 'intent',
+    claim: 'The record of an action is on disk before the action begins.',
+    assumes: [],
+    test: 'test/audit/trail.test.ts > has its intent before the effect begins, and its outcome only after the effect',
+  },
+  {
+    id: 'tampering',
+    claim:
+      'An edit of any field of any record, a deletion, an insertion, a reorder, and a cut tail up to the last head in the store are found, and the first bad record is named.',
+    assumes: [],
+    test: 'test/audit/attacks.test.ts > of any field of any record, nested ones included, is found in that record',
+  },
+  {
+    id: 'transparent',
+    claim: 'With limits far away a request differs by an output cap where it had none and by `include_usage`, and an answer by nothing.',
+    assumes: [],
+    test: 'src/testing/integration-transparency.ts > transparency: the request of a stream differs by a cap and by asking for usage only',
+  },
+]

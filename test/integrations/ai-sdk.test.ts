@@ -247,15 +247,14 @@ describe('toolApproval', () => {
     ['a function that says no', ({ a }: typeof INPUT) => a !== 1],
   ])('leaves a tool with its own needsApproval (%s) as it is without holdfast', (_, needsApproval) =>
     onBench({ answers: [ASKS], rules: [{ effect: 'allow', tool: 'add' }] }, async (bench) => {
-      const tools = (ran: unknown[]) => ({ add: tool({ inputSchema, needsApproval, execute: async (input) => (ran.push(input), 3) }) })
-      const guardedRan: unknown[] = []
-      const approval = toolApproval(bench.scope)
-      const guarded = { ...CALL, model: guardedModel(bench), tools: guardTools(bench.scope, tools(guardedRan)), toolApproval: approval }
-      const types = (await generateText(guarded)).content.map(({ type }) => type)
-      const bareRan: unknown[] = []
-      const bare = await generateText({ ...CALL, model: guardedModel(bench), tools: tools(bareRan) })
-      expect(types).toEqual(bare.content.map(({ type }) => type))
-      expect(guardedRan).toEqual(bareRan)
+      const ran: unknown[] = []
+      const tools = { add: tool({ inputSchema, needsApproval, execute: async (input) => (ran.push(input), 3) }) }
+      const call = { ...CALL, model: guardedModel(bench) }
+      const bare = await generateText({ ...call, tools })
+      const ranBare = ran.splice(0)
+      const guarded = await generateText({ ...call, tools: guardTools(bench.scope, tools), toolApproval: toolApproval(bench.scope) })
+      expect(guarded.content.map(({ type }) => type)).toEqual(bare.content.map(({ type }) => type))
+      expect(ran).toEqual(ranBare)
     }),
   )
 
