@@ -18,13 +18,13 @@ export const CLAIMS: readonly Claim[] = [
     claim:
       'Eight processes on one budget, killed and stopped at random, never spend more than its limit, and the provider’s bill never exceeds what is accounted for.',
     assumes: ['A1', 'A2', 'A3', 'A4', 'A5', 'A6', 'A7', 'A8'],
-    test: 'test/budget/processes.test.ts > LIMIT_TEST',
+    test: 'test/budget/processes.test.ts > that are killed and stopped at random never bill more than the ledger knows of, nor that more than the limit',
   },
   {
     id: 'equation',
     claim: 'In every budget and dimension, after every operation, `limit = free + spent + suspense + out + kids`.',
     assumes: ['A1', 'A6'],
-    test: 'test/budget/ledger.property.test.ts > EQUATION_TEST',
+    test: 'test/budget/ledger.property.test.ts > random histories every counter is what the model says, after every step, and nothing leaks',
   },
   {
     id: 'levels',

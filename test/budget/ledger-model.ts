@@ -53,15 +53,19 @@ export interface Model {
   declare(path: string, limits: Amounts): boolean
   rows(): Readonly<Record<string, Row>>
   /** How many records the store ought to have under `hold/`, `suspended/` and `charged/`. */
-  records(): readonly [number, number, number]
+  records(): readonly number[]
 }
+
+/** Every path from the first name down to this one. */
+export const levelsOf = (path: string): readonly string[] => path.split('/').map((_, index, names) => names.slice(0, index + 1).join('/'))
+
+const fresh = (limit: number): Row => ({ limit, free: limit, spent: 0, suspense: 0, out: 0, kids: 0, assumed: 0, over: 0 })
 
 /** Makes a model of a store with these budgets, all under the first name. */
 export function createModel(limits: Limits): Model {
   const rows = new Map<string, Row>()
   let frozen = false
 
-  const levelsOf = (path: string): string[] => path.split('/').map((_, index, names) => names.slice(0, index + 1).join('/'))
   const shapeOf = (path: string): string => {
     if (path in limits) return path
     const shape = `${shapeOf(path.slice(0, path.lastIndexOf('/')))}/${path.slice(path.lastIndexOf('/') + 1)}`
@@ -71,7 +75,6 @@ export function createModel(limits: Limits): Model {
     levelsOf(path).flatMap((level) =>
       Object.keys(limits[shapeOf(level)]!).map((dimension): [string, string] => [dimension, `${dimension}/${level}`]),
     )
-  const fresh = (limit: number): Row => ({ limit, free: limit, spent: 0, suspense: 0, out: 0, kids: 0, assumed: 0, over: 0 })
   const limitOf = (key: string): number => limits[shapeOf(key.slice(key.indexOf('/') + 1))]![key.slice(0, key.indexOf('/'))]!
   const seen = (key: string): Row => rows.get(key) ?? fresh(limitOf(key))
   const row = (key: string): Row => {
@@ -181,8 +184,8 @@ export function createModel(limits: Limits): Model {
     },
     rows: () => Object.fromEntries([...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, line]) => [key, { ...line }])),
     records: () => {
-      const count = (wanted: ModelHold['place']): number => model.holds.filter(({ place }) => place === wanted).length
-      return [count('out'), count('suspense'), count('charged')]
+      const places = model.holds.map(({ place }) => place)
+      return (['out', 'suspense', 'charged'] as const).map((wanted) => places.filter((place) => place === wanted).length)
     },
   }
   return model

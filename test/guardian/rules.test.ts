@@ -5,6 +5,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { AuthGuardian, type Rule } from '../../src/guardian/auth-guardian.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
+import { times } from '../../src/testing/store-bench.ts'
 import { answerOf, openWith, scopeOf, tried, verdictOf } from './guard.ts'
 
 const allow: Rule = { effect: 'allow', tool: 'read' }
@@ -14,6 +15,10 @@ const deny: Rule = { effect: 'deny', tool: 'read' }
 function ordersOf<T>(items: readonly T[]): readonly (readonly T[])[] {
   if (items.length < 2) return [items]
   return items.flatMap((item, index) => ordersOf(items.toSpliced(index, 1)).map((rest) => [item, ...rest]))
+}
+
+function covers(pattern: string | string[] | undefined, name: string): boolean {
+  return pattern === undefined || [pattern].flat().some((one) => one === '*' || one === name)
 }
 
 describe('of the rules that apply, the strictest decides, in every order:', () => {
@@ -46,12 +51,10 @@ describe('of the rules that apply, the strictest decides, in every order:', () =
     const agents = fc.constantFrom(undefined, '*', 'ann', 'bob', ['ann', 'bob'], ['*'], [])
     const tools = fc.constantFrom('*', 'read', 'write', ['read', 'write'], [])
     const rule = fc.record({ effect: fc.constantFrom('allow' as const, 'ask' as const, 'deny' as const), agent: agents, tool: tools })
-    const names = (pattern: string | string[] | undefined, name: string): boolean =>
-      pattern === undefined || [pattern].flat().some((one) => one === '*' || one === name)
     await fc.assert(
       fc.asyncProperty(fc.array(rule, { maxLength: 6 }), async (given) => {
         const rules = given.map(({ agent, ...rest }) => (agent === undefined ? rest : { ...rest, agent }))
-        const effects = given.filter(({ agent, tool }) => names(agent, 'ann') && names(tool, 'read')).map(({ effect }) => effect)
+        const effects = given.filter(({ agent, tool }) => covers(agent, 'ann') && covers(tool, 'read')).map(({ effect }) => effect)
         const expected = effects.includes('deny') ? 'deny' : effects.includes('ask') ? 'ask' : effects.includes('allow') ? 'allow' : 'deny'
         expect(await verdictOf(rules)).toBe(expected)
       }),
@@ -196,9 +199,20 @@ describe('what is not certainly a rule', () => {
   })
 
   test('is also the thousand and first', () => {
-    const many = (count: number): Rule[] => Array.from({ length: count }, () => allow)
-    expect(() => new AuthGuardian(many(1_000), memoryStore())).not.toThrow()
-    expect(() => new AuthGuardian(many(1_001), memoryStore())).toThrow(new RangeError('At most 1000 rules, got 1001.'))
+    expect(
+      () =>
+        new AuthGuardian(
+          times(1_000, () => allow),
+          memoryStore(),
+        ),
+    ).not.toThrow()
+    expect(
+      () =>
+        new AuthGuardian(
+          times(1_001, () => allow),
+          memoryStore(),
+        ),
+    ).toThrow(new RangeError('At most 1000 rules, got 1001.'))
   })
 })
 
