@@ -94,16 +94,19 @@ describe('architecture', () => {
     expect(undocumented('export function bare() {}\n')).toEqual(['bare'])
   })
 
-  test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,050 lines of code', () => {
+  test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,000 lines of code', () => {
+    // The claims are a list, not code. The first design said 1,500; what hostile tests asked of the ledger is the rest.
     const core = sources.filter(
-      (file) => ['waist', 'kernel', 'budget'].includes(roomOf(file)) || /stores\/(?:store|memory)\.ts$/.test(file),
+      (file) =>
+        (['waist', 'kernel', 'budget'].includes(roomOf(file)) && !file.endsWith('/claims.ts')) ||
+        /stores\/(?:store|memory)\.ts$/.test(file),
     )
     const lines = core.flatMap((file) =>
       read(file)
         .split('\n')
         .filter((line) => !/^\s*(?:\/\/|\*|\/\*|$)/.test(line)),
     )
-    expect(lines.length).toBeLessThan(2_050)
+    expect(lines.length).toBeLessThan(2_000)
   })
 
   test('exports and built files name each other', () => {
