@@ -98,7 +98,7 @@ export class AuthGuardian implements Gate {
     if (approval === null || approval === undefined) {
       return {
         verdict: 'ask',
-        reason: `\`${wanted.tool}\` by \`${wanted.agent}\` needs an approval of exactly these arguments (${wanted.argsHash}).`,
+        reason: `\`${printable(wanted.tool)}\` by \`${printable(wanted.agent)}\` needs an approval of exactly these arguments (${wanted.argsHash}).`,
       }
     }
     // Used up together with the money: two holders of one approval cannot both pass.

@@ -55,6 +55,8 @@ describe('the trail of an action', () => {
     expect(records().slice(1)).toMatchObject([
       {
         ...about,
+        kind: 'intent',
+        action: 'model',
         agent: 'ann',
         task: 'report-7',
         resource: 'gpt',
@@ -102,7 +104,7 @@ describe('the trail of an action', () => {
     expect(await scope.decide({ kind: 'tool', resource: 'pay' })).toMatchObject({ code: 'ERR_APPROVAL_REQUIRED' })
     const refused = records().filter(({ kind }) => kind === 'refused')
     expect(refused).toMatchObject([
-      { code: 'ERR_PERMISSION_DENIED', agent: 'ann', resource: 'other', argsHash: sha256('{"x":1}') },
+      { code: 'ERR_PERMISSION_DENIED', agent: 'ann', action: 'tool', resource: 'other', argsHash: sha256('{"x":1}') },
       { code: 'ERR_BUDGET_EXCEEDED', resource: 'gpt', budget: 'acme/report-7' },
       { code: 'ERR_APPROVAL_REQUIRED', resource: 'pay' },
     ])

@@ -94,6 +94,8 @@ describe('a tool that no rule allows', () => {
     const { wouldPass, reason } = (await answerOf([allow], { tool })) as { wouldPass: string; reason: string }
     expect(wouldPass).toBe("a rule { effect: 'allow', agent: 'ann', tool: 'x\\' }, { effect: \\'allow\\', tool: \\'*\\n`ok`' }")
     expect(reason).not.toContain('\n')
+    const asked = (await answerOf([{ effect: 'ask', tool: '*' }], { tool })) as { reason: string }
+    expect(asked.reason).not.toContain('\n')
   })
 
   test('with no rules in the list is any tool', async () => {
