@@ -10,7 +10,7 @@ import type { Batch } from '../waist/batch.ts'
 import type { Fragment } from '../waist/gate.ts'
 import type { Log } from '../waist/log.ts'
 import { budgetRefusal, fitOf, type Fit, type Need } from './fit.ts'
-import { amountsWith, dimensionOf, endAdds, heldLegs, legsOf, takeAdds, unheldLegs, type Ending, type Leg, type Level } from './legs.ts'
+import { amountsWith, dimensionOf, endAdds, heldLegs, legsOf, takeAdds, unheldLegs, type Leg, type Level } from './legs.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 import { budgetKey, counterKey, levelsOf } from './record.ts'
@@ -208,24 +208,14 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
     if (written.intent === intent) return
     written.intent = intent
     const { agent, task, kind, resource, argsHash } = action
-    log.append('intent', {
-      hold: holdId,
-      budget: path,
-      agent,
-      task,
-      action: kind,
-      resource,
-      argsHash,
-      amounts,
-      ...(outputTokens > 0 ? { outputTokens } : {}),
-    })
+    const cap = outputTokens > 0 ? { outputTokens } : {}
+    log.append('intent', { hold: holdId, budget: path, agent, task, action: kind, resource, argsHash, amounts, ...cap })
   }
 
   async function take(request: TakeRequest): Promise<Grant> {
-    const { action } = request
-    const output = action.output ?? NO_OUTPUT
+    const { agent, resource, worst = {}, smallest = {}, output = NO_OUTPUT } = request.action
     // Without a single output token there is no answer to pay for, and a cap of 0 would read as none.
-    const need: Need = { fixed: action.worst ?? {}, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
+    const need: Need = { fixed: worst, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
     const written: { intent?: string } = {}
     const startedAt = performance.now()
     let last: Exclude<Fit, { fit: 'now' }> | undefined
@@ -238,24 +228,16 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
       last = answer
       return undefined
     }
-    const about = () => ({
-      agent: action.agent,
-      resource: action.resource,
-      smallest: action.smallest ?? {},
-      waitedMs: Math.round(performance.now() - startedAt),
-    })
+    const about = () => ({ agent, resource, smallest, waitedMs: Math.round(performance.now() - startedAt) })
     const until = startedAt + waitMs
     const ahead = lines.busy(levelsOf(request.path))
-    const grant = (ahead === undefined ? await tryOnce() : undefined) ?? (waitMs > 0 ? await standInLine() : undefined)
+    const first = ahead === undefined ? await tryOnce() : undefined
+    const grant = first ?? (waitMs > 0 ? await lines.wait(ahead ?? last!.leg.level.path, until, tryOnce, request.signal) : undefined)
     if (grant !== undefined) return grant
     // Nobody's turn came: what stands in the way is whatever stands there now.
     const now = last ?? (await tryOnce().then((late) => late ?? last))
     if (now !== undefined && !('fit' in now)) return now
     throw budgetRefusal(now!, about())
-
-    async function standInLine(): Promise<Grant | undefined> {
-      return lines.wait(ahead ?? last!.leg.level.path, until, tryOnce, request.signal)
-    }
   }
 
   async function end(given: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<{ overrun: boolean; frozen: boolean }> {
@@ -300,7 +282,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
   }
 
   /** Where a hold lies now; nowhere once it has ended. A charge is the end, unless the real use became known. */
-  async function find(holdId: string, how: 'settle' | 'charge'): Promise<Place | undefined> {
+  async function find(holdId: string, how: 'settle' | 'charge') {
     const { held, suspended, charged } = placesOf(holdId)
     const entries = await store.read([held, suspended, ...(how === 'settle' ? [charged] : [])])
     const columns = ['out', 'suspense', 'spent'] as const
@@ -322,7 +304,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
 
   /** An overrun that no free money covers: the assumption behind the limit is broken, so the whole tree stops. */
   async function freezing(path: string): Promise<Batch> {
-    const key = budgetKey(path.slice(0, path.indexOf('/') < 0 ? undefined : path.indexOf('/')))
+    const key = budgetKey(levelsOf(path)[0]!)
     const [entry] = await store.read([key])
     levels.forget(key)
     const frozen = 'a call used more than its worst case, and no free money covered it'
@@ -333,19 +315,13 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
   }
 
   /** Where the record of a hold of this process can lie. */
-  function placesOf(holdId: string): { readonly held: string; readonly suspended: string; readonly charged: string } {
-    const of = (place: string): string => `${place}/${log.boot}/${holdId}`
-    return { held: of('hold'), suspended: of('suspended'), charged: of('charged') }
-  }
+  const placesOf = (holdId: string) => ({
+    held: `hold/${log.boot}/${holdId}`,
+    suspended: `suspended/${log.boot}/${holdId}`,
+    charged: `charged/${log.boot}/${holdId}`,
+  })
 
   return { take, end }
-}
-
-/** Where a hold lies, and in which column its money is. */
-interface Place {
-  readonly key: string
-  readonly version: number
-  readonly column: Ending['from']
 }
 
 const levelChecks = ({ path, version, record, shape, shapeVersion }: Level) => [
@@ -364,14 +340,10 @@ const birthRecord = ({ path, version, record, shape }: Level) =>
   version === 0 ? [{ key: budgetKey(path), value: { ...record, shape } as never }] : []
 
 function assertPriced(levels: readonly Level[], { unpriced, agent, resource }: ProposedAction, observe: boolean): void {
-  if (unpriced === undefined || observe) return
   const limited = levels.find(({ record }) => 'usd' in record.limits)
-  if (limited === undefined) return
-  throw new Refusal('ERR_UNKNOWN_PRICE', `${unpriced} Budget \`${limited.path}\` limits usd, so it is refused.`, {
-    agent,
-    resource,
-    wouldPass: unpriced,
-  })
+  if (unpriced === undefined || observe || limited === undefined) return
+  const about = { agent, resource, wouldPass: unpriced }
+  throw new Refusal('ERR_UNKNOWN_PRICE', `${unpriced} Budget \`${limited.path}\` limits usd, so it is refused.`, about)
 }
 
 function fragmentRefused(which: string, { agent, resource }: ProposedAction): Refusal {

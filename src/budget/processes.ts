@@ -135,13 +135,13 @@ export function createProcesses({
   }
 
   async function sweep(): Promise<number> {
-    const silent = await silentProcesses(committer, boot, { leaseTtlMs, graceMs })
+    const silent = await silentProcesses(committer, boot, leaseTtlMs, graceMs)
     let moved = 0
     for (const other of silent) {
-      const { suspended, all } = await suspendHolds(committer, other.boot, other.checks)
+      const { suspended, all } = await suspendHolds(committer, other)
       moved += suspended
       if (suspended > 0) onSuspended(other.boot, suspended)
-      if (all) await forget(committer, other.boot, other.checks)
+      if (all) await forget(committer, other)
     }
     return moved
   }
@@ -163,11 +163,7 @@ interface Silent {
   readonly checks: readonly Check[]
 }
 
-async function silentProcesses(
-  { store }: Committer,
-  own: string,
-  { leaseTtlMs, graceMs }: { readonly leaseTtlMs: number; readonly graceMs: number },
-): Promise<readonly Silent[]> {
+async function silentProcesses({ store }: Committer, own: string, leaseTtlMs: number, graceMs: number): Promise<readonly Silent[]> {
   const now = await store.now()
   const boots = new Set([...(await all(store, 'hold/')), ...(await all(store, 'process/'))].map(({ key }) => key.split('/')[1]!))
   boots.delete(own)
@@ -188,17 +184,14 @@ async function silentProcesses(
   return silent
 }
 
-async function suspendHolds(
-  committer: Committer,
-  boot: string,
-  checks: readonly Check[],
-): Promise<{ readonly suspended: number; readonly all: boolean }> {
+/** Moves the holds of a silent process to suspense; says how many, and whether those are all of them. */
+async function suspendHolds(committer: Committer, { boot, checks }: Silent) {
   let suspended = 0
   for (let most = HOLDS_PER_BATCH; ;) {
     const page = await committer.store.list(`hold/${boot}/`, { limit: most })
     if (page.length === 0) return { suspended, all: true }
     const batch = suspension(page, checks)
-    if (page.length > 1 && operationsOf(batch) > MAX_BATCH_OPERATIONS) {
+    if (page.length > 1 && Object.values(batch).flat().length > MAX_BATCH_OPERATIONS) {
       most = Math.ceil(page.length / 2)
       continue
     }
@@ -208,10 +201,6 @@ async function suspendHolds(
     suspended += page.length
     await sleep(0)
   }
-}
-
-function operationsOf({ check = [], add = [], set = [], delete: deleted = [] }: Batch): number {
-  return check.length + add.length + set.length + deleted.length
 }
 
 function suspension(page: readonly Entry[], checks: readonly Check[]): Batch {
@@ -224,7 +213,7 @@ function suspension(page: readonly Entry[], checks: readonly Check[]): Batch {
 }
 
 /** Removes what a dead process left beside its holds; its chain head stays, the audit needs it. */
-async function forget(committer: Committer, boot: string, checks: readonly Check[]): Promise<void> {
+async function forget(committer: Committer, { boot, checks }: Silent): Promise<void> {
   const ids = await committer.store.list(`id/${boot}/`, { limit: PAGE / 4 })
   const marks = await committer.store.list(`observed/${boot}/`, { limit: PAGE / 4 })
   await committer.commit({ check: checks, delete: [`process/${boot}`, `renewed/${boot}`, ...[...ids, ...marks].map(({ key }) => key)] })

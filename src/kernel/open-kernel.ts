@@ -22,8 +22,8 @@ import type { Gate } from '../waist/gate.ts'
 import type { Hold, Settlement } from '../waist/hold.ts'
 import type { Scope, ScopeIdentity } from '../waist/scope.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
-import { createReports, sleepUnref, type Reports } from './reports.ts'
-import { createScope } from './scope.ts'
+import { createReports, sleepUnref } from './reports.ts'
+import { createScope, type ScopeContext } from './scope.ts'
 
 /** Options of {@link openKernel}. */
 export interface KernelOptions {
@@ -106,9 +106,7 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
   const boot = newId()
   const chain = openChain({ boot, clock, durable: settings.durable, ...(directory === undefined ? {} : { directory }) })
   try {
-    const { version, mode } = { version: VERSION, mode: settings.mode }
-    const from = { node: process.version, host: hostname(), pid: process.pid }
-    chain.append('open', { version, ...from, mode, storeName: store.name, storeId: store.id })
+    chain.append('open', { version: VERSION, node: process.version, ...settings.self, storeName: store.name, storeId: store.id })
     return await start(options, settings, chain)
   } catch (error) {
     // Nobody will close a kernel that was never there.
@@ -126,7 +124,7 @@ function settingsOf(options: KernelOptions) {
   for (const [index, gate] of gates.entries())
     if (typeof gate?.decide !== 'function') throw new TypeError(`\`gates[${index}]\` must have a function \`decide\`.`)
   return {
-    mode: modeOf(options.mode),
+    self: { host: hostname(), pid: process.pid, mode: modeOf(options.mode) },
     durable: audit === 'durable',
     waitMs,
     holdDeadlineMs,
@@ -138,9 +136,9 @@ function settingsOf(options: KernelOptions) {
 
 async function start(options: KernelOptions, settings: ReturnType<typeof settingsOf>, chain: Chain): Promise<Kernel> {
   const { store, clock = systemClock } = options
-  const { mode, waitMs, holdDeadlineMs, leaseTtlMs, gates, emit } = settings
+  const { self, waitMs, holdDeadlineMs, leaseTtlMs, gates, emit } = settings
   const { boot } = chain
-  const observe = mode === 'observe'
+  const observe = self.mode === 'observe'
   const committer = groupCommits(store, { boot, chainHead: () => chain.head(), onStoreHead: (head) => chain.noteStoreHead(head) })
   if (options.budgets !== undefined) {
     await declareBudgets(committer, options.budgets, (message) => emit({ type: 'revision-ignored', message }))
@@ -150,7 +148,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
   const processes = createProcesses({
     committer,
     boot,
-    description: { host: hostname(), pid: process.pid, mode },
+    description: self,
     leaseTtlMs,
     graceMs: GRACE_MS,
     onSuspended(other, holds) {
@@ -191,11 +189,11 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
 
   const close = (): Promise<void> => {
     clearInterval(sweeping)
-    return (closing ??= endKernel({ ...context, processes, committer, chain }))
+    return (closing ??= endKernel(context, processes, committer, chain))
   }
   return {
     boot,
-    mode,
+    mode: self.mode,
     store,
     get pendingReports() {
       return reports.pending
@@ -221,7 +219,7 @@ async function approve(approval: Approval & { expiresInMs: number }, committer: 
   for (const [field, value] of Object.entries({ agent, tool, by })) assertName(`approval.${field}`, value)
   if (!/^[\w-]{43}$/.test(argsHash))
     throw new TypeError(`\`approval.argsHash\` must be the hash that the refusal carries, got ${JSON.stringify(argsHash)}.`)
-  assertDuration('approval.expiresInMs', expiresInMs)
+  assertAmount('approval.expiresInMs', expiresInMs)
   if (expiresInMs > MAX_APPROVAL_MS) throw new RangeError(`\`approval.expiresInMs\` may be at most ${MAX_APPROVAL_MS} (30 days).`)
   const now = await committer.store.now()
   chain.append('approve', { agent, tool, argsHash, by, expiresAtMs: now + expiresInMs })
@@ -229,17 +227,8 @@ async function approve(approval: Approval & { expiresInMs: number }, committer: 
   if (result.outcome !== 'ok') throw new HoldfastError('ERR_STORE', `The approval was not written: ${result.outcome}.`)
 }
 
-interface Ending {
-  readonly open: ReadonlySet<Settlement>
-  readonly beginning: ReadonlySet<Promise<Hold>>
-  readonly reports: Reports
-  readonly processes: Processes
-  readonly committer: Committer
-  readonly chain: Chain
-}
-
 /** Whatever is still held was perhaps spent: it is charged, and everything is sent, before the chain ends. */
-async function endKernel({ open, beginning, reports, processes, committer, chain }: Ending): Promise<void> {
+async function endKernel({ open, beginning, reports }: ScopeContext, processes: Processes, committer: Committer, chain: Chain) {
   // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
   await Promise.race([Promise.allSettled(beginning), sleepUnref(CLOSE_DRAIN_MS)])
   await Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held')))

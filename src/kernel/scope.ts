@@ -1,6 +1,6 @@
 // `begin`: the one question that every action passes. Latch, gates in order, money; then the hold.
 
-import { assertAmount, assertAmounts } from '../lib/amounts.ts'
+import { assertAmounts } from '../lib/amounts.ts'
 import { canonicalJson, type Json } from '../lib/canonical-json.ts'
 import { HoldfastError, Refusal, findRefusal } from '../lib/errors.ts'
 import { newId, sha256 } from '../lib/ids.ts'
@@ -30,6 +30,8 @@ export interface ScopeContext extends HoldContext {
 
 /** How often the gates are asked again because something that they built upon has changed. */
 const MAX_ROUNDS = 20
+/** Longest name of a model or tool, in UTF-16 code units. */
+const MAX_RESOURCE_LENGTH = 512
 
 /** Makes the scope of an agent at work on a task. */
 export function createScope(identity: ScopeIdentity, context: ScopeContext): Scope {
@@ -42,6 +44,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
 
   function propose(action: Action): ProposedAction {
     assertName('action.kind', action.kind)
+    assertResource(action.resource)
     assertWorst(action)
     const args = canonicalJson(action.args ?? null, { dropUndefined: true })
     return { ...action, agent, task, argsHash: sha256(args) }
@@ -193,13 +196,17 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
   return scope
 }
 
+/** A tool's name may be the invention of a model, and it goes into records and messages: any text, but not any length. */
+function assertResource(resource: unknown): void {
+  if (typeof resource === 'string' && resource.length > 0 && resource.length <= MAX_RESOURCE_LENGTH && resource.isWellFormed()) return
+  throw new TypeError(`Expected \`action.resource\` to be well-formed text of 1 to ${MAX_RESOURCE_LENGTH} characters.`)
+}
+
 /** Amounts that are none would be held as something else than what is used. */
-function assertWorst({ worst, output, smallest }: Action): void {
-  for (const [name, amounts] of Object.entries({ worst, smallest, 'output.perToken': output?.perToken }))
-    if (amounts !== undefined) assertAmounts(`action.${name}`, amounts)
-  if (output === undefined) return
-  assertAmount('action.output.tokens', output.tokens)
-  assertAmount('action.output.minTokens', output.minTokens)
+function assertWorst({ worst = {}, smallest = {}, output }: Action): void {
+  const { tokens = 0, minTokens = 0, perToken = {} } = output ?? {}
+  for (const [name, amounts] of Object.entries({ worst, smallest, output: { tokens, minTokens }, 'output.perToken': perToken }))
+    assertAmounts(`action.${name}`, amounts)
 }
 
 /** Runs `fn` in the current run, or in a new one when there is none. */
@@ -210,7 +217,8 @@ function inRun<T>(fn: () => T): T {
 function refusalOf(verdict: Exclude<Verdict, { verdict: 'allow' }>, { agent, resource, argsHash }: ProposedAction): Refusal {
   const about = { agent, resource, argsHash }
   if (verdict.verdict === 'ask') {
-    const wouldPass = `kernel.approve({ agent: '${agent}', tool: '${resource}', argsHash: '${argsHash}', by: 'you', expiresInMs: 600_000 })`
+    const call = JSON.stringify({ agent, tool: resource, argsHash, by: 'you', expiresInMs: 600_000 })
+    const wouldPass = `kernel.approve(${call})`
     return new Refusal('ERR_APPROVAL_REQUIRED', verdict.reason, { ...about, wouldPass })
   }
   const { code = 'ERR_PERMISSION_DENIED', reason, wouldPass, modelMessage } = verdict

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict'
 import { findRefusal, type Refusal } from '../index.ts'
 import {
+  INPUT_PRICE,
   OUTPUT_PRICE,
   capOf,
   errorOf,
@@ -136,7 +137,8 @@ const refusing: readonly IntegrationCase[] = [
     async run({ open }) {
       const worst = await worstCaseOf(open, CAPPED)
       const used = { inputTokens: worst.inputTokens, outputTokens: 50 }
-      const bench = await open({ limit: worst.fixed + 50 * OUTPUT_PRICE, answers: [{ usage: used }] })
+      // What is left is a little, but less than one token in and one token out.
+      const bench = await open({ limit: worst.fixed + 50 * OUTPUT_PRICE + INPUT_PRICE, answers: [{ usage: used }] })
       await bench.scope.enter(async () => {
         await bench.calls.generate(CAPPED)
         for (const call of [CAPPED, CALL]) {

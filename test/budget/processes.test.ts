@@ -104,7 +104,7 @@ describe('eight processes on one budget', () => {
       await all(spenders, (one) => one.go())
       const look = () => inspect(bench.store, bench.provider)
       const seed = Date.now()
-      const happened = await chaos(spenders, () => bench.spender(), look, { ms: 12_000, stopMs: SILENT_MS + 800, seed })
+      const happened = await chaos(spenders, () => bench.spender(), look, { ms: 8_000, stopMs: SILENT_MS + 800, seed })
       for (const one of spenders) one.stop()
       await all(spenders, ({ ended }) => ended)
       await sweepAll(bench)

@@ -50,6 +50,19 @@ describe('an answer whose caller left', () => {
       expect((await endsOf(bench)).filter((outcome) => outcome === 'settled')).toHaveLength(3)
     }))
 
+  test('by an abort ends the reading at once, with the reason, and is read to its usage', () =>
+    onBench({ answers: [SLOW] }, async (bench) => {
+      const leaver = new AbortController()
+      const response = await poster(bench)(chatBody({ stream: true }), { signal: leaver.signal })
+      const reader = response.body!.getReader()
+      await reader.read()
+      const pending = reader.read().then(() => reader.read())
+      leaver.abort(new Error('I have to go'))
+      await expect(pending).rejects.toThrow('I have to go')
+      expect(await endsOf(bench)).toEqual(['settled'])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
   test('before it came is read whole, as a stream too', () =>
     onBench({ answers: [{ delayMs: 50 }] }, async (bench) => {
       for (const stream of [false, true]) {

@@ -161,6 +161,28 @@ describe('a metered stream', () => {
       expect(await bench.spent()).toBe(cost)
     }))
 
+  test.each([
+    ['after its usage is settled with it', ['settled'], (bytes: Uint8Array) => bytes.length - 'data: [DONE]\n\n'.length],
+    ['before its usage is charged at worst', ['charged'], () => 300],
+  ])('that breaks off %s', (_, ends, place) =>
+    onBench({}, async (bench) => {
+      const fetch: typeof globalThis.fetch = async () => {
+        const chunks = [recorded.subarray(0, place(recorded))]
+        const body = new ReadableStream<Uint8Array>({
+          pull(controller) {
+            const chunk = chunks.pop()
+            if (chunk === undefined) controller.error(new Error('the line is dead'))
+            else controller.enqueue(chunk)
+          },
+        })
+        return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
+      }
+      const response = await poster(bench, { fetch })(chatBody({ stream: true }))
+      await expect(response.text()).rejects.toThrow('the line is dead')
+      expect(await endsOf(bench)).toEqual(ends)
+    }),
+  )
+
   test('with an event that is longer than any is cut off there and charged, and its connection is closed', () =>
     onBench({}, async (bench) => {
       let cancelled = false

@@ -1,11 +1,15 @@
 // The transport guard by hand: what it meters, refuses and lets through, and which hold pays for an attempt.
 
-import { describe, expect, test } from 'vitest'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { gzipSync } from 'node:zlib'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { guardFetch, unguarded } from '../../integrations/transport.ts'
 import { withAmbient } from '../../src/lib/ambient.ts'
 import { findRefusal } from '../../src/lib/errors.ts'
 import { memoryStore, openKernel } from '../../src/index.ts'
-import { SUITE_MODEL, capOf, type Bench } from '../../src/testing/integration-bench.ts'
+import { SUITE_MODEL, capOf, until, type Bench } from '../../src/testing/integration-bench.ts'
 import { startProvider } from '../../src/testing/provider.ts'
 import type { Action } from '../../src/waist/action.ts'
 import type { Verdict } from '../../src/waist/gate.ts'
@@ -29,13 +33,16 @@ describe('what costs nothing passes', () => {
       const url = `${bench.provider.baseURL}/models`
       const response = await guardFetch(bench.scope)(new Request(url, { headers: { accept: 'application/json' } }))
       expect(await response.json()).toMatchObject({ object: 'list' })
-      const left = new AbortController()
-      const hanging = guardFetch(bench.scope, {
-        fetch: (_url, init) =>
-          new Promise((_, reject) => init!.signal!.addEventListener('abort', () => reject(init!.signal!.reason as Error))),
-      })(new Request(url, { signal: left.signal }))
-      left.abort(new Error('I have to go'))
-      await expect(hanging).rejects.toThrow('I have to go')
+      const leaver = new AbortController()
+      let signal: AbortSignal | null | undefined
+      const hanging: typeof fetch = (_url, init) => {
+        signal = init?.signal
+        return new Promise((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal!.reason as Error)))
+      }
+      const call = guardFetch(bench.scope, { fetch: hanging })(new Request(url, { signal: leaver.signal }))
+      await until('it is sent', () => signal !== undefined)
+      leaver.abort(new Error('I have to go'))
+      await expect(call).rejects.toThrow('I have to go')
     }))
 
   test('a POST that only cancels is let through', () =>
@@ -139,6 +146,77 @@ describe('a request may be given in any form that fetch takes', () => {
       expect(bench.provider.requests()[0]!.body).toMatchObject({ max_tokens: 8_192 })
     }))
 })
+
+describe('an error answer', () => {
+  const UNBILLED = [400, 401, 402, 403, 404, 409, 413, 422, 429]
+  const PERHAPS_BILLED = [408, 500, 502, 503, 504, 599]
+
+  test.each([...UNBILLED, ...PERHAPS_BILLED])(
+    'with status %i reaches the caller, and its hold ends by whether it may be billed',
+    (status) =>
+      onBench({ answers: [{ status, errorBody: 'no' }] }, async (bench) => {
+        const response = await poster(bench)(chatBody())
+        expect([response.status, await response.text()]).toEqual([status, 'no'])
+        expect(await endsOf(bench)).toEqual([UNBILLED.includes(status) ? 'released' : 'charged'])
+      }),
+  )
+
+  test('with a status that this provider does not bill costs nothing, and any other one is charged then', () =>
+    onBench({ answers: [{ status: 503 }, { status: 429 }] }, async (bench) => {
+      const post = poster(bench, { unbilledStatuses: [503] })
+      await post(chatBody())
+      await post(chatBody())
+      expect(await endsOf(bench)).toEqual(['released', 'charged'])
+    }))
+})
+
+describe('an answer of a dearer service tier', () => {
+  const PRICE = { inputUsdPerMillion: '0.15', outputUsdPerMillion: '0.6' }
+  const PRIORITY = { inputUsdPerMillion: '0.30', outputUsdPerMillion: '1.2' }
+  const answer = { serviceTier: 'priority', usage: { inputTokens: 10, outputTokens: 5 } }
+
+  test.each([
+    ['is settled at the price of that tier', { [`${SUITE_MODEL}@priority`]: PRIORITY }, 10 * 300 + 5 * 1_200, []],
+    [
+      'that has no price is charged at worst, with what to add',
+      {},
+      chatBody().length * 150 + 20 * 600,
+      [expect.stringContaining('prices')],
+    ],
+  ])('%s', (_, prices, spent, told) =>
+    onBench({ answers: [answer], guarded: false }, async ({ provider }) => {
+      const messages: string[] = []
+      await using kernel = await openKernel({
+        store: memoryStore(),
+        budgets: { acme: { usd: 1 } },
+        prices: { [SUITE_MODEL]: PRICE, ...prices },
+        onEvent: ({ type, message }) => messages.push(type === 'assumed' ? message : type),
+      })
+      const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+      await guardFetch(scope)(`${provider.baseURL}/chat/completions`, { method: 'POST', body: chatBody() })
+      expect(messages).toEqual(told)
+      expect(await kernel.budgets()).toMatchObject([{ spent, out: 0 }])
+    }),
+  )
+})
+
+test('a compressed answer is passed on as what it is: text of another length', () =>
+  onBench({}, async (bench) => {
+    const packed = gzipSync(JSON.stringify({ id: 'x', usage: { prompt_tokens: 4, completion_tokens: 2, total_tokens: 6 } }))
+    const server = createServer((_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-encoding': 'gzip', 'content-length': packed.length })
+      response.end(packed)
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    const { port } = server.address() as AddressInfo
+    const url = `http://127.0.0.1:${port}/v1/chat/completions`
+    const response = await guardFetch(bench.scope)(url, { method: 'POST', body: chatBody() })
+    expect([response.headers.get('content-encoding'), response.headers.get('content-length')]).toEqual([null, null])
+    expect(await response.json()).toMatchObject({ id: 'x' })
+    expect(await bench.spent()).toBe(4 * 150 + 2 * 600)
+  }))
 
 const emptyAnswer = async (): Promise<Response> => new Response(null, { status: 204 })
 
