@@ -189,7 +189,8 @@ export function guardTools<T extends ToolSet>(source: ScopeSource, tools: T, too
 
 function guardTool(name: string, tool: Tool, source: ScopeSource, amounts: ToolAmounts | undefined): Tool {
   const execute = tool.execute as (this: unknown, input: unknown, options: unknown) => unknown
-  const run = (input: unknown, fn: () => unknown): Promise<unknown> => runTool(source, { name, args: input, amounts }, fn, refuse)
+  const run = (input: unknown, fn: () => unknown): Promise<unknown> =>
+    runTool(source, { name, args: input, amounts }, () => forModel(fn), refuse)
   if (execute.constructor.name !== 'AsyncGeneratorFunction') {
     return {
       ...tool,
@@ -200,7 +201,12 @@ function guardTool(name: string, tool: Tool, source: ScopeSource, amounts: ToolA
     ...tool,
     async *execute(input: unknown, options: unknown) {
       // Asked before the first step; what was held for it is settled then, and its results pass on as they come.
-      yield* (await run(input, () => execute.call(tool, input, options))) as AsyncIterable<unknown>
+      const steps = (await run(input, () => execute.call(tool, input, options))) as AsyncIterable<unknown>
+      try {
+        yield* steps
+      } catch (error) {
+        rethrowForModel(error)
+      }
     },
   }
 }
@@ -208,6 +214,21 @@ function guardTool(name: string, tool: Tool, source: ScopeSource, amounts: ToolA
 /** What the model reads of a tool error is its message; what the caller finds in it is its cause. */
 function refuse(refusal: Refusal): never {
   throw new Error(refusal.toModelMessage(), { cause: refusal })
+}
+
+/** A refusal from inside of a tool, of a model that it calls, is read by the model too: its text for operators must not be. */
+function rethrowForModel(error: unknown): never {
+  const refusal = findRefusal(error)
+  if (refusal === undefined) throw error
+  refuse(refusal)
+}
+
+async function forModel(fn: () => unknown): Promise<unknown> {
+  try {
+    return await fn()
+  } catch (error) {
+    return rethrowForModel(error)
+  }
 }
 
 /** A tool may answer with a sequence, whose last element is its result. */

@@ -153,7 +153,7 @@ const brokenAnswers: readonly IntegrationCase[] = [
   {
     name: 'safety: an answer that never comes is charged at worst when the framework gives up',
     async run({ open }) {
-      const bench = await open({ answers: [{ fault: 'hang' }], timeoutMs: 100, drainMs: 100 })
+      const bench = await open({ answers: [{ fault: 'hang' }], timeoutMs: 500, drainMs: 100 })
       const error = await errorOf(() => bench.calls.generate(CALL))
       assert.notEqual(error, undefined)
       assert.equal(findRefusal(error), undefined)

@@ -97,6 +97,46 @@ describe('a child of `*`', () => {
   })
 })
 
+/** A store that lets something happen once, right after it was asked for this key. */
+function meddled(store: Store, key: string, meddle: () => Promise<unknown>): Store {
+  let due = true
+  return {
+    ...store,
+    async read(wanted) {
+      const entries = await store.read(wanted)
+      if (!due || !wanted.includes(key)) return entries
+      due = false
+      await meddle()
+      return entries
+    },
+  }
+}
+
+describe('between its look at the store and its commit, a first take notices', () => {
+  test('that the shape has changed: the child has the new limit', async () => {
+    const { store } = await open({ budgets: declared(1, 10) })
+    const { kernel } = await open({ store: meddled(store, 'free/tokens/acme/new', () => open({ store, budgets: declared(2, 7) })) })
+    await take(kernel, 'acme/new', { tokens: 5 })
+    expect(await line(store, 'acme/new')).toMatchObject({ limit: 7, free: 2 })
+  })
+
+  test('that another process has created the child: it is created once', async () => {
+    const { kernel: other, store } = await open({ budgets: declared(1, 10) })
+    const { kernel } = await open({ store: meddled(store, 'free/tokens/acme/new', () => take(other, 'acme/new', { tokens: 3 })) })
+    await take(kernel, 'acme/new', { tokens: 5 })
+    expect(await line(store, 'acme/new')).toMatchObject({ limit: 10, free: 2, out: 8 })
+    expect(await valueOf(store, 'children/acme')).toBe(1)
+  })
+
+  test('that there are counters without a record: that is ERR_DAMAGE', async () => {
+    const { store } = await open({ budgets: declared(1, 10) })
+    const stray = () => store.apply([{ set: [{ key: 'free/tokens/acme/new', value: 3 }] }])
+    const { kernel } = await open({ store: meddled(store, 'free/tokens/acme/new', stray) })
+    await expect(take(kernel, 'acme/new', { tokens: 1 })).rejects.toMatchObject({ code: 'ERR_DAMAGE' })
+    expect(await keys(store, 'hold/')).toEqual([])
+  })
+})
+
 describe('nested shapes', () => {
   const budgets = {
     a: { tokens: 100 },

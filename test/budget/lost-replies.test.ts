@@ -156,13 +156,18 @@ describe('the end of a hold happens once when', () => {
     await assertSpent(3)
   })
 
-  test('nothing was held, and what it used is counted after all', async () => {
-    const { kernel, meet, assertSpent } = await unlucky()
+  test.each<[string, readonly Fault[]]>([
+    ['the reply to its record is lost', ['lose-reply', 'lose-request', 'refuse', 'lose-reply', 'lose-reply']],
+    ['the reply to its end is lost', ['none', 'lose-reply', 'none', 'lose-reply']],
+    ['its end is sent twice', ['none', 'duplicate']],
+    ['its end is refused', ['none', 'refuse', 'refuse']],
+  ])('nothing was held, what it used is counted after all, and %s', async (_, faults) => {
+    const { kernel, meet, happened, assertSpent } = await unlucky()
     const hold = await take(kernel, PATH, {})
-    meet('lose-reply', 'lose-request', 'refuse', 'lose-reply', 'lose-reply')
+    meet(...faults)
     await hold.settle({ tokens: 7 })
-    expect(kernel.pendingReports).toBe(1)
     await assertSpent(7)
+    expect(happened).toEqual(expect.arrayContaining([...faults]))
   })
 
   test('another one can never be taken: that one does not keep the others from the store', async () => {

@@ -59,6 +59,14 @@ describe('an overrun', () => {
     })
   })
 
+  test('freezes also what needs no money, for a kernel that had read the budget before', async () => {
+    const { kernel, store } = await open({ budgets: { acme: { tokens: 10 } } })
+    const { kernel: other } = await open({ store })
+    await (await take(other, 'acme', {})).release('warm')
+    await (await take(kernel, 'acme', { tokens: 10 })).settle({ tokens: 11 })
+    expect(await refusalOf(take(other, 'acme', {}))).toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
+  })
+
   test('stops freezing as soon as an operator has thawed the record', async () => {
     const { kernel, store } = await open({ budgets: { acme: { tokens: 10 } } })
     await (await take(kernel, 'acme', { tokens: 5 })).settle({ tokens: 11 })

@@ -36,6 +36,7 @@ describe('an action', () => {
     const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
     const hold = await scope.begin({ kind: 'tool', resource: `it's "odd" \\ 🧯`, worst: { calls: 1 } })
     await hold.settle({ calls: 1 })
+    expect(hold.state).toBe('settled')
   })
 
   test('is one line of the journal: its money at every level, its hold and the head of the chain', async () => {
