@@ -1,6 +1,5 @@
 // The Vercel AI SDK: the suite on each way to put a model under holdfast, and what is special: errors that are
-// swallowed, retries around the middleware, tools of every kind, approvals that a client could forge, other
-// middleware above and below.
+// swallowed, retries around the middleware, other middleware above and below, models out of sight.
 
 import { createOpenAI } from '@ai-sdk/openai'
 import type { LanguageModelV4Middleware } from '@ai-sdk/provider'
@@ -9,26 +8,23 @@ import {
   Output,
   RetryError,
   ToolLoopAgent,
-  dynamicTool,
   generateObject,
   generateText,
   isStepCount,
-  jsonSchema,
   streamText,
   tool,
   wrapLanguageModel,
   wrapProvider,
   type ModelMessage,
-  type ToolSet,
 } from 'ai'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { guardFetch, guardTools, holdfastMiddleware, toolApproval } from '../../integrations/ai-sdk.ts'
+import { guardFetch, guardTools, holdfastMiddleware } from '../../integrations/ai-sdk.ts'
 import { Refusal, findRefusal } from '../../src/lib/errors.ts'
-import { INPUT_PRICE, OUTPUT_PRICE, SUITE_MODEL, capOf, errorOf, readAll, type Bench } from '../../src/testing/integration-bench.ts'
+import { INPUT_PRICE, OUTPUT_PRICE, SUITE_MODEL, capOf, errorOf, readAll } from '../../src/testing/integration-bench.ts'
 import { testIntegration } from '../../src/testing/integration-suite.ts'
 import { aiSdkAdapter, collect } from './adapters.ts'
-import { endsOf, onBench } from './bench.ts'
+import { CALL, endsOf, guardedModel, modelOn, onBench } from './bench.ts'
 
 const FORMS = [
   ['ai-sdk chat', { wire: 'chat', middleware: true, guard: false, approval: false }],
@@ -165,12 +161,15 @@ describe('other middleware', () => {
     }))
 })
 
+const TOOL_ANSWERS = [{ toolCalls: [{ name: 'add', arguments: { a: 1 } }] }, { text: 'three' }]
+const ADDING = { add: tool({ inputSchema: z.object({ a: z.number() }), execute: async () => 3 }) }
+
 describe('models that come from elsewhere', () => {
   test('a provider that is wrapped as a whole, under an agent', () =>
     onBench({ answers: TOOL_ANSWERS }, async (bench) => {
       const openai = createOpenAI({ apiKey: 'test', baseURL: bench.provider.baseURL })
       const provider = wrapProvider({ provider: openai, languageModelMiddleware: holdfastMiddleware(bench.scope) })
-      const tools = guardTools(bench.scope, TOOLS['a tool']!([]))
+      const tools = guardTools(bench.scope, ADDING)
       const agent = new ToolLoopAgent({ model: provider.languageModel(SUITE_MODEL), tools })
       expect((await agent.generate({ prompt: 'add' })).text).toBe('three')
       expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
@@ -183,7 +182,7 @@ describe('models that come from elsewhere', () => {
       await generateText({
         ...CALL,
         model: wrapLanguageModel({ model: raw, middleware: holdfastMiddleware(bench.scope) }),
-        tools: guardTools(bench.scope, TOOLS['a tool']!([])),
+        tools: guardTools(bench.scope, ADDING),
         stopWhen: isStepCount(3),
         prepareStep: ({ stepNumber }) => (stepNumber === 0 ? {} : { model: raw }),
       })

@@ -1,6 +1,10 @@
 // A bench of the integration suite for tests of one part: whatever the test does, the bench is in order at its
 // end. And requests by hand, for what no SDK would send.
 
+import { createOpenAI } from '@ai-sdk/openai'
+import type { LanguageModelV4, LanguageModelV4Middleware } from '@ai-sdk/provider'
+import { wrapLanguageModel } from 'ai'
+import { holdfastMiddleware } from '../../integrations/ai-sdk.ts'
 import type { Waiver } from '../../src/testing/store-suite.ts'
 import { guardFetch, type GuardOptions } from '../../integrations/transport.ts'
 import {
@@ -39,6 +43,22 @@ export function casesOf(adapter: IntegrationAdapter, waive: readonly Waiver[] = 
   testIntegration((name, run) => cases.set(name.slice(adapter.name.length + 1), run), { ...adapter, waive })
   return cases
 }
+
+/** Options of a small call of the AI SDK. */
+export const CALL = { prompt: 'hello there', maxOutputTokens: 50, maxRetries: 0 }
+
+/** A model of the AI SDK on the provider of a bench, with this middleware, outermost first. */
+export function modelOn(
+  { provider }: Bench,
+  middleware: LanguageModelV4Middleware | LanguageModelV4Middleware[],
+  fetch?: typeof globalThis.fetch,
+): LanguageModelV4 {
+  const openai = createOpenAI({ apiKey: 'test', baseURL: provider.baseURL, ...(fetch === undefined ? {} : { fetch }) })
+  return wrapLanguageModel({ model: openai.chat(SUITE_MODEL), middleware })
+}
+
+/** Such a model with the middleware of holdfast on the scope of the bench. */
+export const guardedModel = (bench: Bench): LanguageModelV4 => modelOn(bench, holdfastMiddleware(bench.scope))
 
 /** The body of a small chat completion. */
 export function chatBody(more: Readonly<Record<string, unknown>> = {}): string {

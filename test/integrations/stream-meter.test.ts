@@ -79,6 +79,21 @@ async function streamed(bench: Bench, chunks: readonly Uint8Array[], body = chat
   return readAll(response.body!.pipeThrough(new TextDecoderStream()))
 }
 
+/** A `fetch` whose answer breaks off after these bytes. */
+function breakingAfter(bytes: Uint8Array): typeof fetch {
+  return async () => {
+    const chunks = [bytes]
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        const chunk = chunks.pop()
+        if (chunk === undefined) controller.error(new Error('the line is dead'))
+        else controller.enqueue(chunk)
+      },
+    })
+    return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
+  }
+}
+
 const usageOf = (tokens: number) => ({ prompt_tokens: 4, completion_tokens: tokens, total_tokens: 4 + tokens })
 const chunkOf = (tokens: number, choices: readonly object[]) => `data: ${JSON.stringify({ id: 'x', choices, usage: usageOf(tokens) })}\n\n`
 
@@ -166,18 +181,7 @@ describe('a metered stream', () => {
     ['before its usage is charged at worst', ['charged'], () => 300],
   ])('that breaks off %s', (_, ends, place) =>
     onBench({}, async (bench) => {
-      const fetch: typeof globalThis.fetch = async () => {
-        const chunks = [recorded.subarray(0, place(recorded))]
-        const body = new ReadableStream<Uint8Array>({
-          pull(controller) {
-            const chunk = chunks.pop()
-            if (chunk === undefined) controller.error(new Error('the line is dead'))
-            else controller.enqueue(chunk)
-          },
-        })
-        return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
-      }
-      const response = await poster(bench, { fetch })(chatBody({ stream: true }))
+      const response = await poster(bench, { fetch: breakingAfter(recorded.subarray(0, place(recorded))) })(chatBody({ stream: true }))
       await expect(response.text()).rejects.toThrow('the line is dead')
       expect(await endsOf(bench)).toEqual(ends)
     }),
