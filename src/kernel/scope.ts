@@ -31,7 +31,7 @@ export interface ScopeContext extends HoldContext {
 /** How often the gates are asked again because something that they built upon has changed. */
 const MAX_ROUNDS = 20
 /** Longest name of a model or tool, in UTF-16 code units. */
-const MAX_RESOURCE_LENGTH = 512
+const MAX_RESOURCE_LENGTH = 1_024
 
 /** Makes the scope of an agent at work on a task. */
 export function createScope(identity: ScopeIdentity, context: ScopeContext): Scope {

@@ -16,6 +16,7 @@ import {
   type Outcome,
 } from './integration-bench.ts'
 import { assertSettled } from './integration-money.ts'
+import { startProvider } from './provider.ts'
 
 const CALL: CallOptions = { prompt: 'Count the ships that lie in the harbour tonight.', maxOutputTokens: 50 }
 const LONG = 'Nine ships lie in the harbour, and a tenth one waits far out until the tide comes in again.'
@@ -55,6 +56,18 @@ const retries: readonly IntegrationCase[] = [
       const bench = await open({ answers: [{ fault: 'drop-before-headers' }, {}], maxRetries: 1 })
       await bench.calls.generate(CALL)
       assertEnds(await bench.outcomes(), 'charged', 'settled')
+    },
+  },
+  {
+    name: 'safety: a request that never left this machine costs nothing',
+    async run({ open }) {
+      const bench = await open()
+      const gone = await startProvider()
+      await gone.close()
+      const error = await errorOf(() => bench.connect({ baseURL: gone.baseURL }).generate(CALL))
+      assert.notEqual(error, undefined)
+      assertEnds(await bench.outcomes(), 'released')
+      assert.equal(await bench.spent(), 0)
     },
   },
   {
@@ -153,7 +166,7 @@ const brokenAnswers: readonly IntegrationCase[] = [
   {
     name: 'safety: an answer that never comes is charged at worst when the framework gives up',
     async run({ open }) {
-      const bench = await open({ answers: [{ fault: 'hang' }], timeoutMs: 500, drainMs: 100 })
+      const bench = await open({ answers: [{ fault: 'hang' }], timeoutMs: 1_000, drainMs: 100 })
       const error = await errorOf(() => bench.calls.generate(CALL))
       assert.notEqual(error, undefined)
       assert.equal(findRefusal(error), undefined)
@@ -177,7 +190,7 @@ const leaving: readonly IntegrationCase[] = [
   {
     name: 'safety: a call that is aborted while its answer is awaited ends its hold once',
     async run({ open, adapter }) {
-      const bench = await open({ answers: [{ delayMs: 60 }] })
+      const bench = await open({ answers: [{ delayMs: 250 }] })
       const leaver = new AbortController()
       const call = errorOf(() => bench.calls.generate({ ...CALL, signal: leaver.signal }))
       await until('the provider has the request', () => bench.provider.bill().billed === 1)

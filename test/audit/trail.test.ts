@@ -215,12 +215,13 @@ describe('a process that is killed', () => {
     ['running', 'while the effect runs'],
   ])('%s: %s, its intent is on disk without an outcome, the chain is whole and the hold is in doubt', async (where) => {
     const { records, verdicts, store, boot } = await killed(where)
-    expect(records.map(({ kind }) => kind)).toEqual(['open', 'intent'])
-    const intent = records[1]!
+    // A machine that is slow enough writes the note of a store head in between.
+    const [opened, intent, ...rest] = records.filter(({ kind }) => kind !== 'head')
+    expect([opened!.kind, intent!.kind, rest]).toEqual(['open', 'intent', []])
     expect(intent).toMatchObject({ resource: 'send', argsHash: sha256('{"to":"bob"}'), amounts: { calls: 1 } })
-    expect(verdicts).toEqual([{ chain: boot, ok: true, records: 2, beyondHead: 0 }])
+    expect(verdicts).toMatchObject([{ chain: boot, ok: true, records: records.length }])
     const inDoubt = await store.list('hold/', { limit: 10 })
-    expect(inDoubt.map(({ key }) => key)).toEqual([`hold/${boot}/${intent['hold'] as string}`])
+    expect(inDoubt.map(({ key }) => key)).toEqual([`hold/${boot}/${intent!['hold'] as string}`])
     expect((await store.read(['out/calls/acme', 'free/calls/acme'])).map((entry) => entry?.value)).toEqual([1, 9])
   })
 
@@ -239,15 +240,15 @@ describe('a process that is killed', () => {
 
   test('right after `settle` has its outcome on disk, and nothing is in doubt', async () => {
     const { records, verdicts, store } = await killed('settled')
-    expect(records.map(({ kind }) => kind)).toEqual(['open', 'intent', 'outcome'])
-    expect(verdicts).toMatchObject([{ ok: true, records: 3 }])
+    expect(records.map(({ kind }) => kind).filter((kind) => kind !== 'head')).toEqual(['open', 'intent', 'outcome'])
+    expect(verdicts).toMatchObject([{ ok: true, records: records.length }])
     expect(await store.list('hold/', { limit: 10 })).toEqual([])
   })
 
   test('right after a refusal has the refusal on disk', async () => {
     const { records, verdicts } = await killed('refused')
     expect(records.at(-1)).toMatchObject({ kind: 'refused', code: 'ERR_PERMISSION_DENIED', resource: 'other' })
-    expect(verdicts).toMatchObject([{ ok: true, records: 2 }])
+    expect(verdicts).toMatchObject([{ ok: true, records: records.length }])
   })
 })
 

@@ -6,7 +6,7 @@ import type { GuardOptions } from '../../integrations/transport.ts'
 import { errorOf, until, type Bench } from '../../src/testing/integration-bench.ts'
 import { chatBody, endsOf, onBench, poster } from './bench.ts'
 
-const SLOW = { text: 'one two three four five six seven eight', chunkDelayMs: 10 } as const
+const SLOW = { text: 'one two three four five six seven eight', chunkDelayMs: 30 } as const
 
 async function leaveAfterFirst(bench: Bench, options: GuardOptions): Promise<void> {
   const response = await poster(bench, options)(chatBody({ stream: true }))
@@ -64,7 +64,7 @@ describe('an answer whose caller left', () => {
     }))
 
   test('before it came is read whole, as a stream too', () =>
-    onBench({ answers: [{ delayMs: 50 }] }, async (bench) => {
+    onBench({ answers: [{ delayMs: 250 }] }, async (bench) => {
       for (const stream of [false, true]) {
         const leaver = new AbortController()
         const call = errorOf(() => poster(bench)(chatBody({ stream }), { signal: leaver.signal }))

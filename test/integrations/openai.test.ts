@@ -304,6 +304,15 @@ describe('runTools guards a tool', () => {
       },
     ))
 
+  test('whose own model is refused: that is an error of the tool, which ends the run, and is found in it', () =>
+    withClient({ answers: TOOL_ANSWERS }, async (bench, client) => {
+      const dear = { ...HELLO, max_completion_tokens: 10_000_000 }
+      const declared = { ...plainTool([]).function, function: async () => client.chat.completions.create(dear) }
+      const runner = client.chat.completions.runTools({ ...HELLO, tools: [{ type: 'function', function: declared }] })
+      expect(findRefusal(await errorOf(() => runner.finalContent()))?.code).toBe('ERR_BUDGET_EXCEEDED')
+      expect(bench.provider.bill().requests).toBe(1)
+    }))
+
   test('in a streamed run as well', () =>
     withClient({ answers: TOOL_ANSWERS, rules: [] }, async (bench, client) => {
       const ran: unknown[] = []

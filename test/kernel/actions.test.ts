@@ -23,7 +23,7 @@ afterEach(async () => {
 const lines = (): readonly string[] => readFileSync(join(directory, 'store/g-000000000001'), 'utf8').trimEnd().split('\n')
 
 describe('an action', () => {
-  test.each(['', '\ud800', 'x'.repeat(513)])(
+  test.each(['', '\ud800', 'x'.repeat(1_025)])(
     'with a resource that is no text of a sensible length is a TypeError: case %#',
     async (resource) => {
       const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
