@@ -32,7 +32,7 @@ describe('README', () => {
   test('its code compiles as it stands', () => {
     const compiler = join(ROOT, 'node_modules/typescript/bin/tsc')
     expect(execFileSync(process.execPath, [compiler, '-p', folder], { cwd: ROOT, encoding: 'utf8' })).toBe('')
-  })
+  }, 120_000)
 
   test.each(blocks.map((_, index) => index))('its block %i runs without a key, and ends', (index) => {
     const cwd = mkdtempSync(join(folder, 'run-'))
