@@ -5,7 +5,7 @@
 export interface EventSplitter {
   /** Takes a chunk; returns the events that are complete now, each with the blank line that ends it. */
   push(chunk: Uint8Array): readonly Uint8Array[]
-  /** What came after the last complete event. */
+  /** What came after the last complete event; asked for once, at the end. */
   rest(): Uint8Array
 }
 
@@ -17,38 +17,63 @@ const CARRIAGE_RETURN = 13
 
 /** Makes a splitter. @throws {RangeError} from `push` for an event beyond 32 MB. */
 export function createEventSplitter(): EventSplitter {
-  let pending: Uint8Array = new Uint8Array(0)
-  // Where the line begins that is being read, within `pending`.
-  let lineAt = 0
+  const pending = createBuffer()
+  // Of the line that is being read: its length so far, and whether it begins with a carriage return.
+  let lineLength = 0
+  let lineReturns = false
 
   return {
     push(chunk) {
-      const searchFrom = pending.length
-      pending = join(pending, chunk)
-      if (pending.length > MAX_EVENT_BYTES) throw new RangeError(`An event is longer than ${MAX_EVENT_BYTES} bytes.`)
       const events: Uint8Array[] = []
       let eventAt = 0
-      for (let newline = pending.indexOf(NEWLINE, searchFrom); newline >= 0; newline = pending.indexOf(NEWLINE, newline + 1)) {
-        const blank = newline === lineAt || (newline === lineAt + 1 && pending[lineAt] === CARRIAGE_RETURN)
+      let lineAt = 0
+      for (let newline = chunk.indexOf(NEWLINE); newline >= 0; newline = chunk.indexOf(NEWLINE, lineAt)) {
+        if (lineLength === 0) lineReturns = chunk[lineAt] === CARRIAGE_RETURN
+        const length = lineLength + newline - lineAt
         lineAt = newline + 1
-        if (!blank) continue
-        events.push(pending.subarray(eventAt, lineAt))
+        lineLength = 0
+        if (length > 1 || (length === 1 && !lineReturns)) continue
+        events.push(pending.takeWith(chunk.subarray(eventAt, lineAt)))
         eventAt = lineAt
       }
-      pending = pending.subarray(eventAt)
-      lineAt -= eventAt
+      if (lineLength === 0) lineReturns = chunk[lineAt] === CARRIAGE_RETURN
+      lineLength += chunk.length - lineAt
+      pending.keep(chunk.subarray(eventAt))
       return events
     },
-    rest: () => pending,
+    rest: () => pending.takeWith(new Uint8Array(0)),
   }
 }
 
-function join(one: Uint8Array, other: Uint8Array): Uint8Array {
-  if (one.length === 0) return other
-  const both = new Uint8Array(one.length + other.length)
-  both.set(one)
-  both.set(other, one.length)
-  return both
+/** Bytes of an event that is not whole yet. It grows by doubling, so that an event in many chunks is not copied at each of them. */
+function createBuffer() {
+  let bytes = new Uint8Array(0)
+  let length = 0
+
+  function keep(chunk: Uint8Array): void {
+    const needed = length + chunk.length
+    if (needed > MAX_EVENT_BYTES) throw new RangeError(`An event is longer than ${MAX_EVENT_BYTES} bytes.`)
+    if (needed > bytes.length) {
+      const larger = new Uint8Array(Math.max(needed, bytes.length * 2))
+      larger.set(bytes.subarray(0, length))
+      bytes = larger
+    }
+    bytes.set(chunk, length)
+    length = needed
+  }
+
+  return {
+    keep,
+    /** All that was kept, and this after it. */
+    takeWith(chunk: Uint8Array): Uint8Array {
+      if (length === 0) return chunk
+      keep(chunk)
+      const whole = bytes.subarray(0, length)
+      bytes = new Uint8Array(0)
+      length = 0
+      return whole
+    },
+  }
 }
 
 const decoder = new TextDecoder()

@@ -89,7 +89,7 @@ export interface BenchOptions {
   /** @default 0 */
   readonly maxRetries?: number
   readonly timeoutMs?: number
-  /** @default 2000 */
+  /** @default 20000 */
   readonly drainMs?: number
   /** @default the kernel's */
   readonly holdDeadlineMs?: number
@@ -145,7 +145,7 @@ export interface IntegrationCase {
 
 const FAR = 1_000_000_000
 /** How often the end of the last hold is looked for, and how long each time, ms. */
-const LOOKS = 1_500
+const LOOKS = 2_000
 const LOOK_MS = 4
 
 /** Runs a case; then every bench that it opened has to be in order. */
@@ -168,7 +168,7 @@ export async function runCase({ run }: IntegrationCase, adapter: IntegrationAdap
 
 async function openBench(adapter: IntegrationAdapter, options: BenchOptions): Promise<{ bench: Bench; close: () => Promise<void> }> {
   const { limit = FAR, counters = {}, answers = [{}], rules, guarded = true } = options
-  const { maxRetries = 0, timeoutMs, drainMs = 2_000, holdDeadlineMs, toolAmounts } = options
+  const { maxRetries = 0, timeoutMs, drainMs = 20_000, holdDeadlineMs, toolAmounts } = options
   const provider = await startProvider({ script: typeof answers === 'function' ? answers : scriptOf(answers) })
   const events: KernelEvent[] = []
   const kernel = await openKernel({

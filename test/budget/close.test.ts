@@ -60,7 +60,8 @@ describe('closing a kernel', () => {
     const waits = [take(kernel, 'acme', { tokens: 5 }), take(kernel, 'acme', { tokens: 5 })]
     await new Promise((resolve) => setTimeout(resolve, 20))
     const closing = kernel.close()
-    for (const one of await Promise.allSettled(waits)) expect(one).toMatchObject({ status: 'rejected', reason: { code: 'ERR_CLOSED' } })
+    for (const one of await Promise.allSettled(waits))
+      expect(one).toMatchObject({ status: 'rejected', reason: { code: 'ERR_CLOSED', message: 'This kernel is closed.' } })
     await closing
     expect(await line(store, 'acme')).toMatchObject({ free: 0, out: 0, spent: 100, assumed: 100 })
   })
