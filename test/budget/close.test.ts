@@ -54,6 +54,29 @@ describe('closing a kernel', () => {
     expect([...(await keys(store, 'hold/')), ...(await keys(store, 'process/'))]).toEqual([])
   })
 
+  test('waits for a take that the store is working on, and gives it back on the record', async () => {
+    const real = memoryStore()
+    const [arrived, answered] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const apply: Store['apply'] = async (batches) => {
+      const answer = await real.apply(batches)
+      if (!batches.some(({ set }) => set?.some(({ key }) => key.startsWith('hold/')))) return answer
+      arrived.resolve()
+      await answered.promise
+      return answer
+    }
+    const { kernel, events } = await open({ store: { ...real, apply }, budgets: BUDGETS })
+    const taking = take(kernel, 'acme', { tokens: 5 })
+    await arrived.promise
+    const closing = kernel.close()
+    answered.resolve()
+    await expect(taking).rejects.toMatchObject({ code: 'ERR_CLOSED' })
+    await closing
+    expect(await line(real, 'acme')).toMatchObject({ free: 100, out: 0, spent: 0 })
+    expect([...(await keys(real, 'hold/')), ...(await keys(real, 'process/'))]).toEqual([])
+    expect(kernel.auditLines.map((one) => (JSON.parse(one) as { kind: string }).kind)).toEqual(['open', 'intent', 'outcome', 'close'])
+    expect(events).toEqual([])
+  })
+
   test('ends the wait of whoever stands in line for money', async () => {
     const { kernel, store } = await open({ budgets: BUDGETS, waitMs: 600_000 })
     await take(kernel, 'acme', { tokens: 100 })
