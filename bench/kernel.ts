@@ -25,9 +25,11 @@ export async function kernelRows(ms: number): Promise<readonly Row[]> {
     ],
   })
   const scope = kernel.scope({ agent: 'bench', task: 'bench', budget: 'acme/bench' })
-  const yardstick = await measure(ms, () => [record('intent'), record('outcome')].map((body) => sha256(canonicalJson(body))))
-  const held = await measure(ms, () => call(scope, { usd: 1_000, tokens: 10, calls: 1 }))
-  const free = await measure(ms, () => call(scope, {}))
+  const { yardstick, held, free } = await measure(ms, {
+    yardstick: () => [record('intent'), record('outcome')].map((body) => sha256(canonicalJson(body))),
+    held: () => call(scope, { usd: 1_000, tokens: 10, calls: 1 }),
+    free: () => call(scope, {}),
+  })
   await kernel.close()
   rmSync(data, { recursive: true, force: true })
   return [
@@ -82,12 +84,14 @@ function row(what: string, us: number, yardstick: number, target: string): Row {
 async function streamRow(ms: number): Promise<Row> {
   const event = new TextEncoder().encode(`data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":"hello"}}],"usage":null}\n\n`)
   const decoder = new TextDecoder()
-  const yardstick = await measure(ms / 2, () => {
-    for (let count = 0; count < 100; count++) decoder.decode(event)
-  })
   const splitter = createEventSplitter()
-  const metered = await measure(ms / 2, () => {
-    for (let count = 0; count < 100; count++) for (const whole of splitter.push(event)) decoder.decode(whole).includes('"usage"')
+  const { yardstick, metered } = await measure(ms / 2, {
+    yardstick() {
+      for (let count = 0; count < 100; count++) decoder.decode(event)
+    },
+    metered() {
+      for (let count = 0; count < 100; count++) for (const whole of splitter.push(event)) decoder.decode(whole).includes('"usage"')
+    },
   })
   const perChunk = metered.p50 / 100
   return {

@@ -4,26 +4,36 @@
 export interface Latencies {
   readonly p50: number
   readonly p99: number
-  readonly perSecond: number
 }
 
-/** Runs `fn` one after the other for `ms`, after a tenth of it as warm-up. */
-export async function measure(ms: number, fn: () => unknown): Promise<Latencies> {
-  const warmUntil = performance.now() + ms / 10
-  while (performance.now() < warmUntil) await fn()
-  const samples: number[] = []
-  const startedAt = performance.now()
-  const until = startedAt + ms
-  for (let now = startedAt; now < until;) {
+const ROUNDS = 10
+
+/**
+ * Runs each function for `ms` in all, after a tenth of it as warm-up: a slice of one, a slice of the next, and
+ * so on, so that a machine that slows down in the middle slows them all.
+ */
+export async function measure<K extends string>(ms: number, fns: Readonly<Record<K, () => unknown>>): Promise<Record<K, Latencies>> {
+  const names = Object.keys(fns) as K[]
+  const samples = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<K, number[]>
+  for (const name of names) await slice(ms / 10, fns[name], [])
+  for (let round = 0; round < ROUNDS; round++) for (const name of names) await slice(ms / ROUNDS, fns[name], samples[name])
+  return Object.fromEntries(names.map((name) => [name, latencies(samples[name])])) as Record<K, Latencies>
+}
+
+async function slice(ms: number, fn: () => unknown, samples: number[]): Promise<void> {
+  const until = performance.now() + ms
+  for (let before = performance.now(); before < until;) {
     await fn()
     const after = performance.now()
-    samples.push(after - now)
-    now = after
+    samples.push(after - before)
+    before = after
   }
-  const seconds = (performance.now() - startedAt) / 1_000
+}
+
+function latencies(samples: number[]): Latencies {
   samples.sort((a, b) => a - b)
   const at = (share: number): number => (samples[Math.min(samples.length - 1, Math.floor(samples.length * share))] ?? 0) * 1_000
-  return { p50: at(0.5), p99: at(0.99), perSecond: samples.length / seconds }
+  return { p50: at(0.5), p99: at(0.99) }
 }
 
 /** Runs `callers` loops of `fn` side by side for `ms`. Returns calls per second, all together. */

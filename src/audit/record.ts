@@ -13,6 +13,9 @@ import type { LogKind } from '../waist/log.ts'
 /** Version of the record format. */
 export const RECORD_VERSION = 1
 const DOMAIN = `holdfast/audit/v${RECORD_VERSION}\n`
+const HASH_MARK = ',"h":"'
+/** SHA-256 in base64url between its mark and the end of the line. */
+const TAIL_LENGTH = HASH_MARK.length + 43 + 2
 
 /** One record; beside these, each kind has its own fields. */
 export interface AuditRecord {
@@ -33,7 +36,7 @@ export interface AuditRecord {
 export function encodeRecord(record: AuditRecord): { readonly line: string; readonly hash: string } {
   const body = canonicalJson(record)
   const hash = sha256(DOMAIN + body)
-  return { line: `${body.slice(0, -1)},"h":"${hash}"}`, hash }
+  return { line: `${body.slice(0, -1)}${HASH_MARK}${hash}"}`, hash }
 }
 
 /** Reads a line back, or says what is wrong with it. As bytes it must be UTF-8: decoding would hide other bytes. */
@@ -42,24 +45,28 @@ export function decodeRecord(
 ): { readonly record: AuditRecord; readonly hash: string } | { readonly fault: string } {
   if (typeof given !== 'string' && !isUtf8(given)) return { fault: 'it is not UTF-8' }
   const line = typeof given === 'string' ? given : Buffer.from(given.buffer, given.byteOffset, given.byteLength).toString()
-  let parsed: { h?: unknown } & Record<string, Json>
+  const tailAt = line.length - TAIL_LENGTH
+  const hash = line.slice(tailAt + HASH_MARK.length, -2)
+  const body = `${line.slice(0, Math.max(0, tailAt))}}`
+  const ended = line.startsWith(HASH_MARK, tailAt) && line.endsWith('"}')
+  let record: { readonly [field: string]: Json }
   try {
-    parsed = JSON.parse(line) as typeof parsed
+    // With its hash cut off it is JSON exactly when it is with it.
+    record = JSON.parse(ended ? body : line) as typeof record
   } catch {
     return { fault: 'it is not JSON' }
   }
-  if (typeof parsed !== 'object' || parsed === null || typeof parsed.h !== 'string') return { fault: 'it has no hash' }
-  const { h, ...record } = parsed
+  if (!ended || typeof record !== 'object' || record === null) return { fault: 'it does not end with its hash' }
   if (record['v'] !== RECORD_VERSION)
     return { fault: `it has version ${JSON.stringify(record['v'])}; this version of holdfast reads ${RECORD_VERSION}` }
-  let written: ReturnType<typeof encodeRecord>
+  let canonical: string
   try {
-    written = encodeRecord(record as AuditRecord)
+    canonical = canonicalJson(record)
   } catch (error) {
     // JSON has texts for what canonical JSON has not: half of a surrogate pair, 1e999, any depth.
     return { fault: `it has no canonical form: ${(error as Error).message}` }
   }
-  if (written.hash !== h) return { fault: 'its hash does not match its content' }
-  if (written.line !== line) return { fault: 'it is not written in canonical form' }
-  return { record: record as AuditRecord, hash: h }
+  if (sha256(DOMAIN + canonical) !== hash) return { fault: 'its hash does not match its content' }
+  if (canonical !== body || Object.hasOwn(record, 'h')) return { fault: 'it is not written in canonical form' }
+  return { record: record as AuditRecord, hash }
 }

@@ -41,20 +41,20 @@ export async function verifyChain(
     beyondHead: Math.max(0, count - (stored?.count ?? 0)),
     ...(fault === undefined ? {} : { fault }),
   })
+  const bad = (fault: string): ChainVerdict => verdict(`record ${count} (line ${count + 1}): ${fault}`)
   for await (const line of lines) {
-    const at = `record ${count} (line ${count + 1})`
     const read = decodeRecord(line)
-    if ('fault' in read) return verdict(`${at}: ${read.fault}`)
+    if ('fault' in read) return bad(read.fault)
     const { record, hash } = read
-    if (record.chain !== chain) return verdict(`${at}: it belongs to the chain ${record.chain}`)
-    if (record.seq !== count) return verdict(`${at}: it says that it is record ${record.seq}`)
-    if (record.prev !== prev) return verdict(`${at}: it does not follow the record before it`)
+    if (record.chain !== chain) return bad(`it belongs to the chain ${record.chain}`)
+    if (record.seq !== count) return bad(`it says that it is record ${record.seq}`)
+    if (record.prev !== prev) return bad('it does not follow the record before it')
+    if (stored !== undefined && count + 1 === stored.count && hash !== stored.hash) return bad('the store knows another record here')
     prev = hash
     count += 1
-    if (stored !== undefined && count === stored.count && hash !== stored.hash) return verdict(`${at}: the store knows another record here`)
   }
   if (stored !== undefined && count < stored.count) {
-    return verdict(`record ${count} (line ${count + 1}): it and all later ones are missing; the store knows of ${stored.count}`)
+    return bad(`it and all later ones are missing; the store knows of ${stored.count}`)
   }
   return verdict()
 }

@@ -2,7 +2,6 @@
 
 import type { Amounts } from '../lib/amounts.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
-import { parsePath } from '../lib/names.ts'
 import type { Store } from '../stores/store.ts'
 import type { Level } from './legs.ts'
 import { budgetKey, counterKey, levelsOf, type BudgetRecord, type Column } from './record.ts'
@@ -68,7 +67,6 @@ export function createLevels(store: Store): Levels {
 
   return {
     async of(path, evenFrozen = false) {
-      parsePath('budget', path)
       const levels: Level[] = []
       for (const level of levelsOf(path)) {
         const found = await find(level, levels.at(-1))

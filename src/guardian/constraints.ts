@@ -82,6 +82,8 @@ function meetsPrefix(value: unknown, prefix: string): Match {
 
 const ESCAPES = /(?:%[0-9a-f]{2})+/gi
 const NO_ESCAPE = /%u[0-9a-f]{4}/i
+/** Printable ASCII without a dot or an escape: most of what arguments are, told at once. */
+const LEADS_NOWHERE = /^[\x20-\x24\x26-\x2d\x2f-\x7e]*$/
 const DOTS = /^[.\s\p{Default_Ignorable_Code_Point}]+$/u
 
 /**
@@ -89,6 +91,7 @@ const DOTS = /^[.\s\p{Default_Ignorable_Code_Point}]+$/u
  * that end a URL's path), by an escape or a compatibility form of either, or by a control character.
  */
 function climbs(path: string): boolean {
+  if (LEADS_NOWHERE.test(path)) return false
   const plain = path.normalize('NFKC').replaceAll(ESCAPES, unescape).normalize('NFKC')
   if (/\p{Cc}/u.test(plain) || NO_ESCAPE.test(plain)) return true
   return plain.split(/[/\\?#;:]/).some((segment) => segment.includes('.') && DOTS.test(segment))

@@ -205,8 +205,10 @@ function assertResource(resource: unknown): void {
 /** Amounts that are none would be held as something else than what is used. */
 function assertWorst({ worst = {}, smallest = {}, output }: Action): void {
   const { tokens = 0, minTokens = 0, perToken = {} } = output ?? {}
-  for (const [name, amounts] of Object.entries({ worst, smallest, output: { tokens, minTokens }, 'output.perToken': perToken }))
-    assertAmounts(`action.${name}`, amounts)
+  assertAmounts('action.worst', worst)
+  assertAmounts('action.smallest', smallest)
+  assertAmounts('action.output', { tokens, minTokens })
+  assertAmounts('action.output.perToken', perToken)
 }
 
 /** Runs `fn` in the current run, or in a new one when there is none. */

@@ -5,18 +5,18 @@
 //
 // Invariant: the table is a pure function of the accepted lines.
 
-import { closeSync, fdatasync, readSync, watch as watchFolder, writeSync, type FSWatcher } from 'node:fs'
+import { closeSync, readSync, watch as watchFolder, writeSync, type FSWatcher } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { promisify } from 'node:util'
 import { systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
+import { createDiskSync } from './disk-sync.ts'
 import { fileSystemType } from './file-system.ts'
 import { createFold, type Fold } from './journal-fold.ts'
 import { openSegment, prepareFolder, segmentFile } from './journal-folder.ts'
 import { encodeLine, lineEnding } from './journal-line.ts'
 import type { Batch, BatchResult, GroupResult, Store, StoreHead } from './store.ts'
-import { copyBatch, evaluate, type Cell } from './table.ts'
+import { evaluate, type Cell } from './table.ts'
 import { createWatchers } from './watchers.ts'
 
 /** Options of {@link fileStore}. */
@@ -47,8 +47,6 @@ export const MAX_SEGMENT_BYTES: number = 64 * 1024 * 1024
 /** A change that fs.watch did not report is noticed after this long, ms. */
 const POLL_MS = 250
 
-const fdatasyncAsync = promisify(fdatasync)
-
 /**
  * Opens, and creates if need be, the file store of a data directory; its files lie in `<directory>/store`.
  *
@@ -77,8 +75,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     },
   })
   let stopFollowing: (() => void) | undefined
-  let syncedBytes = 0
-  const syncs = new Set<Promise<void>>()
+  const disk = createDiskSync(descriptor)
   let closing: Promise<void> | undefined
 
   // Time never runs backwards in a store, whatever the clocks of its writers do.
@@ -89,7 +86,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     assertRoom(file, fold)
     writer.line = `${writer.id}:${++writer.writes}`
     writer.accepted = undefined
-    const line = { previous: fold.head, writer: writer.line, timeMs, batches: batches.map(copyBatch) }
+    const line = { previous: fold.head, writer: writer.line, timeMs, batches }
     const { text, hash } = encodeLine(line)
     const bytes = Buffer.from(`${fold.torn ? '\n' : ''}${text}\n`)
     fold.expect(line, bytes.subarray(fold.torn ? 1 : 0, -1), hash)
@@ -122,7 +119,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     try {
       // Also when nothing was written: a refusal, or the answer to a batch sent twice, may rest on a line that
       // its own writer has not synced.
-      if (sync) await syncUpTo(fold.offset)
+      if (sync) await disk.upTo(fold.offset)
     } catch (error) {
       // After a failed sync the system may have dropped the pages; what this process says about the file
       // cannot be trusted any more.
@@ -130,18 +127,6 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
       return { outcome: 'unknown', cause: error }
     }
     return { outcome: 'applied', results: results as BatchResult[], head }
-  }
-
-  async function syncUpTo(bytes: number): Promise<void> {
-    if (bytes <= syncedBytes) return
-    const syncing = fdatasyncAsync(descriptor)
-    syncs.add(syncing)
-    try {
-      await syncing
-      syncedBytes = Math.max(syncedBytes, bytes)
-    } finally {
-      syncs.delete(syncing)
-    }
   }
 
   function watch(prefix: string, wake: () => void): () => void {
@@ -179,8 +164,7 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     stopFollowing?.()
     watchers.clear()
     fold.die(new HoldfastError('ERR_CLOSED', `The file store ${folder} is closed.`))
-    // Closed under a running sync, the number of the descriptor could already mean another file.
-    await Promise.allSettled(syncs)
+    await disk.idle()
     closeSync(descriptor)
   }
 

@@ -8,7 +8,7 @@
 
 import type { Json } from '../lib/canonical-json.ts'
 import { sha256 } from '../lib/ids.ts'
-import type { Batch } from './store.ts'
+import type { Add, Batch, Check, SetKey } from './store.ts'
 
 /** Format of the store directory and of its lines. */
 export const JOURNAL_FORMAT = 1
@@ -41,7 +41,7 @@ const TAIL_BYTES = TAIL_MARK.length + HASH_LENGTH + 2
 
 /** Writes a line, without its newline, and its hash. */
 export function encodeLine({ previous, writer, timeMs, batches }: JournalLine): { readonly text: string; readonly hash: string } {
-  const body = `,"p":"${previous}","w":"${writer}","t":${timeMs},"b":[${batches.map(encodeBatch).join(',')}]`
+  const body = `,"p":"${previous}","w":"${writer}","t":${timeMs},"b":${JSON.stringify(batches.map(operationsOf))}`
   const fixed = 5 + Buffer.byteLength(body) + TAIL_BYTES
   let length = fixed + String(fixed).length
   if (String(length).length > String(fixed).length) length += 1
@@ -50,14 +50,13 @@ export function encodeLine({ previous, writer, timeMs, batches }: JournalLine): 
   return { text: `${head}${TAIL_MARK}${hash}"}`, hash }
 }
 
-function encodeBatch({ check = [], add = [], set = [], delete: deleted = [] }: Batch): string {
-  const operations: Operation[] = [
-    ...check.map(({ key, version }) => ['c', key, version] as const),
-    ...add.map(({ key, by, max, min }) => ['a', key, by, max ?? null, min ?? null] as const),
-    ...set.map(({ key, value, expiresAtMs }) => ['s', key, value, expiresAtMs ?? null] as const),
-    ...deleted.map((key) => ['d', key] as const),
-  ]
-  return JSON.stringify({ o: operations })
+function operationsOf({ check, add, set, delete: deleted }: Batch): { readonly o: readonly Operation[] } {
+  const operations: Operation[] = []
+  for (const { key, version } of check ?? []) operations.push(['c', key, version])
+  for (const { key, by, max, min } of add ?? []) operations.push(['a', key, by, max ?? null, min ?? null])
+  for (const { key, value, expiresAtMs } of set ?? []) operations.push(['s', key, value, expiresAtMs ?? null])
+  for (const key of deleted ?? []) operations.push(['d', key])
+  return { o: operations }
 }
 
 /** Reads the bytes between two newlines, or after the last one. */
@@ -99,9 +98,9 @@ function decode({ p, w, t, b = [], seal }: RawLine): JournalLine {
 }
 
 function decodeBatch({ o }: { readonly o: readonly Operation[] }): Batch {
-  const check: { key: string; version: number }[] = []
-  const add: { key: string; by: number; max?: number; min?: number }[] = []
-  const set: { key: string; value: Json; expiresAtMs?: number }[] = []
+  const check: Check[] = []
+  const add: Add[] = []
+  const set: SetKey[] = []
   const deleted: string[] = []
   for (const operation of o) {
     switch (operation[0]) {
@@ -110,12 +109,12 @@ function decodeBatch({ o }: { readonly o: readonly Operation[] }): Batch {
         break
       case 'a': {
         const [, key, by, max, min] = operation
-        add.push({ key, by, ...(max === null ? {} : { max }), ...(min === null ? {} : { min }) })
+        add.push(boundedAdd(key, by, max, min))
         break
       }
       case 's': {
         const [, key, value, expiresAtMs] = operation
-        set.push({ key, value, ...(expiresAtMs === null ? {} : { expiresAtMs }) })
+        set.push(expiresAtMs === null ? { key, value } : { key, value, expiresAtMs })
         break
       }
       case 'd':
@@ -126,6 +125,11 @@ function decodeBatch({ o }: { readonly o: readonly Operation[] }): Batch {
     }
   }
   return { check, add, set, delete: deleted }
+}
+
+function boundedAdd(key: string, by: number, max: number | null, min: number | null): Add {
+  if (max === null) return min === null ? { key, by } : { key, by, min }
+  return min === null ? { key, by, max } : { key, by, max, min }
 }
 
 const HEADER_START = '{"n":'

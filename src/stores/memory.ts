@@ -5,7 +5,7 @@ import { systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import type { BatchResult, Store } from './store.ts'
-import { copyBatch, createTable, evaluate } from './table.ts'
+import { createTable, evaluate } from './table.ts'
 import { createWatchers } from './watchers.ts'
 
 /** Options of {@link memoryStore}. */
@@ -39,7 +39,7 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
       const now = passed()
       const results: BatchResult[] = []
       for (const batch of batches) {
-        const { result, changes } = evaluate((key) => table.cell(key), copyBatch(batch), now, version + 1)
+        const { result, changes } = evaluate((key) => table.cell(key), batch, now, version + 1)
         results.push(result)
         if (result.outcome !== 'ok') continue
         version += 1

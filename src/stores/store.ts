@@ -64,7 +64,11 @@ export interface Store {
   readonly capabilities: Capabilities
   /** Data directory that belongs to this store, where the kernel puts its chain files by default. */
   readonly dataDirectory?: string
-  /** Applies batches in order, in one step that a crash cannot split; each is applied or refused by itself. At least one batch. */
+  /**
+   * Applies batches in order, in one step that a crash cannot split; each is applied or refused by itself. At
+   * least one batch. The batches are the store's from then on: it may keep and freeze them, and their caller
+   * changes them no more (group commit sends copies).
+   */
   apply(batches: readonly Batch[]): Promise<GroupResult>
   /** One snapshot, at least as new as every batch acknowledged before the call; `null` for absent or expired keys. */
   read(keys: readonly string[]): Promise<readonly (Entry | null)[]>

@@ -42,23 +42,27 @@ export function evaluate(lookup: Lookup, batch: Batch, nowMs: number, version: n
   for (const { key, by, min, max } of batch.add ?? []) {
     const cell = live(key)
     const value = cell === undefined ? 0 : cell.value
-    const refuse = (reason: 'min' | 'max' | 'range' | 'type'): Evaluation => ({
-      result: { outcome: 'refused', which: key, reason, value },
-      changes: NOTHING,
-    })
-    if (typeof value !== 'number' || !Number.isSafeInteger(value)) return refuse('type')
+    if (typeof value !== 'number' || !Number.isSafeInteger(value)) return refused(key, 'type', value)
     const sum = value + by
-    if (!Number.isSafeInteger(sum)) return refuse('range')
-    if (min !== undefined && sum < min) return refuse('min')
-    if (max !== undefined && sum > max) return refuse('max')
-    changes.set(key, { value: sum, version, ...(cell?.expiresAtMs === undefined ? {} : { expiresAtMs: cell.expiresAtMs }) })
+    if (!Number.isSafeInteger(sum)) return refused(key, 'range', value)
+    if (min !== undefined && sum < min) return refused(key, 'min', value)
+    if (max !== undefined && sum > max) return refused(key, 'max', value)
+    changes.set(key, cellOf(sum, version, cell?.expiresAtMs))
     values.push(sum)
   }
   for (const { key, value, expiresAtMs } of batch.set ?? []) {
-    changes.set(key, { value, version, ...(expiresAtMs === undefined ? {} : { expiresAtMs }) })
+    changes.set(key, cellOf(value, version, expiresAtMs))
   }
   for (const key of batch.delete ?? []) changes.set(key, null)
   return { result: { outcome: 'ok', version, values }, changes }
+}
+
+function refused(which: string, reason: 'min' | 'max' | 'range' | 'type', value: Json): Evaluation {
+  return { result: { outcome: 'refused', which, reason, value }, changes: NOTHING }
+}
+
+function cellOf(value: Json, version: number, expiresAtMs: number | undefined): Cell {
+  return expiresAtMs === undefined ? { value, version } : { value, version, expiresAtMs }
 }
 
 function unexpired(cell: Cell | undefined, nowMs: number): Cell | undefined {
@@ -106,35 +110,29 @@ export interface Table {
   prune(nowMs: number): void
 }
 
-function kindOf(key: string): string {
-  return key.slice(0, key.indexOf('/') + 1)
-}
-
 /** Makes an empty table. */
 export function createTable(): Table {
-  const cells = new Map<string, Cell>()
-  // Keys by their first segment (`free/`, `hold/`): a list touches the keys of its kind, not the whole state.
-  const kinds = new Map<string, Set<string>>()
+  // By the first segment of their keys (`free/`, `hold/`): a list touches the keys of its kind, not the whole state.
+  const kinds = new Map<string, Map<string, Cell>>()
+  const cellsOf = (key: string): Map<string, Cell> | undefined => kinds.get(kindOf(key))
 
   const put = (key: string, cell: Cell): void => {
-    if (!cells.has(key)) {
-      const kind = kinds.get(kindOf(key))
-      if (kind === undefined) kinds.set(kindOf(key), new Set([key]))
-      else kind.add(key)
-    }
     freeze(cell.value)
-    cells.set(key, cell)
+    const cells = cellsOf(key)
+    if (cells === undefined) kinds.set(kindOf(key), new Map([[key, cell]]))
+    else cells.set(key, cell)
   }
   const remove = (key: string): void => {
-    if (cells.delete(key)) kinds.get(kindOf(key))?.delete(key)
+    const cells = cellsOf(key)
+    if (cells?.delete(key) === true && cells.size === 0) kinds.delete(kindOf(key))
   }
-  const entry = (key: string, nowMs: number): Entry | null => {
-    const cell = unexpired(cells.get(key), nowMs)
-    return cell === undefined ? null : { key, ...cell }
+  const entry = (key: string, cell: Cell | undefined, nowMs: number): Entry | null => {
+    const live = unexpired(cell, nowMs)
+    return live === undefined ? null : { key, ...live }
   }
 
   return {
-    cell: (key) => cells.get(key),
+    cell: (key) => cellsOf(key)?.get(key),
     put(changes) {
       for (const [key, cell] of changes) {
         if (cell === null) remove(key)
@@ -143,23 +141,30 @@ export function createTable(): Table {
     },
     read(keys, nowMs) {
       if (keys.length > MAX_ENTRIES) throw new RangeError(`One read takes up to ${MAX_ENTRIES} keys, got ${keys.length}.`)
-      return keys.map((key) => entry(key, nowMs))
+      return keys.map((key) => entry(key, cellsOf(key)?.get(key), nowMs))
     },
     list(prefix, nowMs, { after, limit }) {
       if (!Number.isInteger(limit) || limit < 0) throw new RangeError(`Expected \`limit\` to be a whole number from 0, got \`${limit}\`.`)
       const most = Math.min(limit, MAX_ENTRIES)
-      const candidates = prefix.includes('/') ? (kinds.get(kindOf(prefix)) ?? []) : cells.keys()
-      const keys = [...candidates].filter((key) => key.startsWith(prefix) && (after === undefined || key > after)).sort()
+      const candidates = prefix.includes('/') ? [cellsOf(prefix)] : [...kinds.values()]
+      const keys = candidates
+        .flatMap((cells) => [...(cells?.keys() ?? [])])
+        .filter((key) => key.startsWith(prefix) && (after === undefined || key > after))
+        .sort()
       const found: Entry[] = []
       for (const key of keys) {
         if (found.length >= most) break
-        const live = entry(key, nowMs)
+        const live = entry(key, cellsOf(key)?.get(key), nowMs)
         if (live !== null) found.push(live)
       }
       return found
     },
     prune(nowMs) {
-      for (const [key, cell] of cells) if (unexpired(cell, nowMs) === undefined) remove(key)
+      for (const cells of kinds.values()) for (const [key, cell] of cells) if (unexpired(cell, nowMs) === undefined) remove(key)
     },
   }
+}
+
+function kindOf(key: string): string {
+  return key.slice(0, key.indexOf('/') + 1)
 }

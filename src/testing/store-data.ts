@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import type { Json } from '../lib/canonical-json.ts'
 import { MAX_ENTRIES } from '../stores/store.ts'
-import { adding, applyTo, keysOf, ok, setting, times, valuesOf, type StoreBench, type StoreCase } from './store-bench.ts'
+import { adding, keysOf, ok, setting, times, valuesOf, type StoreBench, type StoreCase } from './store-bench.ts'
 
 const HOUR_MS = 3_600_000
 const SOON_MS = 30
@@ -343,15 +343,6 @@ const values: readonly StoreCase[] = [
       ok(await committed)
       value.list.push(3)
       assert.deepEqual(await valuesOf(store, 'k/a', 'k/n'), [{ list: [1] }, 1])
-    },
-  },
-  {
-    name: 'values: a store keeps no object of its caller, and leaves him his own',
-    async run({ store }) {
-      const value = { list: [1] }
-      await applyTo(store, setting('k/a', value))
-      value.list.push(2)
-      assert.deepEqual(await valuesOf(store, 'k/a'), [{ list: [1] }])
     },
   },
   {

@@ -1,0 +1,51 @@
+// fdatasync(2) of a file that grows, as often as needed and no more. On a fast disk the call takes less time
+// than handing it to a thread and being woken again, so it is made in place; a disk that was slow the last
+// time is waited for without stopping the event loop.
+
+import { fdatasync, fdatasyncSync } from 'node:fs'
+import { promisify } from 'node:util'
+
+const fdatasyncAsync = promisify(fdatasync)
+
+/** Knows how much of a file is on disk. */
+export interface DiskSync {
+  /** Resolves when the file is on disk up to this byte. @throws what fdatasync(2) reports; the file is not to be trusted any more. */
+  upTo(bytes: number): Promise<void>
+  /** Resolves when no sync is running. A descriptor closed under one could already mean another file. */
+  idle(): Promise<void>
+}
+
+/**
+ * Makes a {@link DiskSync} of an open file. Nothing of it is taken to be on disk yet.
+ *
+ * @param fastMs - A sync that took this long or longer, ms, is not made in place the next time. The first one never is.
+ */
+export function createDiskSync(descriptor: number, fastMs = 1): DiskSync {
+  let syncedBytes = 0
+  let lastMs = Infinity
+  const running = new Set<Promise<void>>()
+
+  async function inThread(): Promise<void> {
+    const syncing = fdatasyncAsync(descriptor)
+    running.add(syncing)
+    try {
+      await syncing
+    } finally {
+      running.delete(syncing)
+    }
+  }
+
+  return {
+    async upTo(bytes) {
+      if (bytes <= syncedBytes) return
+      const startedAt = performance.now()
+      if (lastMs < fastMs) fdatasyncSync(descriptor)
+      else await inThread()
+      lastMs = performance.now() - startedAt
+      syncedBytes = Math.max(syncedBytes, bytes)
+    },
+    async idle() {
+      await Promise.allSettled(running)
+    },
+  }
+}

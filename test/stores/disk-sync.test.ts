@@ -1,0 +1,66 @@
+// When a file is synced, in place or in a thread, and what a failed sync leaves behind.
+
+import { execFileSync } from 'node:child_process'
+import { closeSync, constants, openSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { createDiskSync } from '../../src/stores/disk-sync.ts'
+import { times } from '../../src/testing/store-bench.ts'
+import { temporaryDirectory } from './journal.ts'
+
+/** A descriptor that can be synced until it is swapped for a pipe, on which fdatasync(2) fails. */
+function syncable(): { readonly descriptor: number; breakIt(): void } {
+  const directory = temporaryDirectory()
+  const pipe = join(directory, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const descriptor = openSync(join(directory, 'file'), 'a')
+  return {
+    descriptor,
+    breakIt() {
+      closeSync(descriptor)
+      expect(openSync(pipe, constants.O_RDWR)).toBe(descriptor)
+    },
+  }
+}
+
+describe.each([
+  ['in place', Infinity],
+  ['in a thread', 0],
+])('syncs made %s', (_, fastMs) => {
+  test('are made for new bytes only', async () => {
+    const { descriptor, breakIt } = syncable()
+    const disk = createDiskSync(descriptor, fastMs)
+    await disk.upTo(10)
+    await disk.upTo(20)
+    breakIt()
+    await disk.upTo(20)
+    await disk.upTo(10)
+    await expect(disk.upTo(21)).rejects.toThrow(/EINVAL.*fdatasync/)
+    closeSync(descriptor)
+  })
+
+  test('that failed have put nothing on disk: the same bytes are asked for again', async () => {
+    const { descriptor, breakIt } = syncable()
+    const disk = createDiskSync(descriptor, fastMs)
+    await disk.upTo(10)
+    breakIt()
+    await expect(disk.upTo(20)).rejects.toThrow('EINVAL')
+    await expect(disk.upTo(20)).rejects.toThrow('EINVAL')
+    closeSync(descriptor)
+  })
+})
+
+test('idle waits for the syncs in threads: until then nobody may close the file', async () => {
+  const { descriptor } = syncable()
+  const disk = createDiskSync(descriptor, 0)
+  let ended = 0
+  const syncs = times(30, async (index) => {
+    await disk.upTo(index + 1)
+    ended += 1
+  })
+  await disk.idle()
+  closeSync(descriptor)
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(ended).toBe(30)
+  await Promise.all(syncs)
+})
