@@ -9,7 +9,7 @@ import { times } from '../../src/testing/store-bench.ts'
 import { temporaryDirectory } from './journal.ts'
 
 /** A descriptor that can be synced until it is swapped for a pipe, on which fdatasync(2) fails. */
-function syncable(): { readonly descriptor: number; breakIt(): void } {
+function syncable(): { readonly descriptor: number; readonly breakIt: () => void } {
   const directory = temporaryDirectory()
   const pipe = join(directory, 'pipe')
   execFileSync('mkfifo', [pipe])
