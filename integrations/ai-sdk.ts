@@ -9,10 +9,12 @@ import { withAmbient } from '../src/lib/ambient.ts'
 import { findRefusal, type Refusal } from '../src/lib/errors.ts'
 import { sha256 } from '../src/lib/ids.ts'
 import { readAiSdkUsage } from '../src/metering/usage.ts'
+import { boundFacts } from '../src/metering/worst-case.ts'
 import type { Hold } from '../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../src/waist/scope.ts'
-import { boundPrompt } from './ai-sdk-prompt.ts'
-import { isNeverSent, isUnbilled } from './exchange.ts'
+import { createCallCounter, tierOf, type CallCounter } from './ai-sdk-answer.ts'
+import { boundPrompt, capped } from './ai-sdk-prompt.ts'
+import { faultOf, isNeverSent, isUnbilled } from './exchange.ts'
 import { runTool, type ToolAmounts } from './guard-function.ts'
 import { modelCall, type ModelCall, type ModelCallOptions } from './model-call.ts'
 import { scopeOf } from './scope-source.ts'
@@ -33,6 +35,14 @@ interface Held {
   readonly hold: Hold
   readonly call: ModelCall
   readonly params: LanguageModelV4CallOptions
+  readonly counter: CallCounter
+}
+
+/** What an answer says of itself. */
+interface Answer {
+  readonly usage: unknown
+  readonly responseId: string | undefined
+  readonly serviceTier: string | undefined
 }
 
 /**
@@ -49,41 +59,41 @@ export function holdfastMiddleware(source?: ScopeSource, options: MiddlewareOpti
     specificationVersion: 'v4',
     async wrapGenerate({ model, params }) {
       const held = await begin(source, model, params, options)
+      if (held === undefined) return model.doGenerate(params)
       const result = await attempt(held, options, () => model.doGenerate(held.params))
-      await settle(held, result.usage, result.response?.id)
+      const { content, usage, response, providerMetadata } = result
+      for (const part of content) held.counter.see(part)
+      await settle(held, { usage, responseId: response?.id, serviceTier: tierOf(providerMetadata, response?.body) })
       return result
     },
     async wrapStream({ model, params }) {
       const held = await begin(source, model, params, options)
+      if (held === undefined) return model.doStream(params)
       const result = await attempt(held, options, () => model.doStream(held.params))
       return { ...result, stream: result.stream.pipeThrough(meter(held)) }
     },
   }
 }
 
+/** `undefined` in observe mode for a call that cannot be bounded: it passes as it is, and unheld. */
 async function begin(
   source: ScopeSource,
   model: LanguageModelV4,
   params: LanguageModelV4CallOptions,
-  options: MiddlewareOptions,
-): Promise<Held> {
+  { maxInputTokens, defaultMaxOutputTokens }: MiddlewareOptions,
+): Promise<Held | undefined> {
   params.abortSignal?.throwIfAborted()
   const scope = scopeOf(source)
-  const { body, bytes, text } = boundPrompt(model.modelId, params)
-  const { maxInputTokens, defaultMaxOutputTokens } = options
-  const call = await modelCall(
-    scope,
-    { id: model.modelId, serviceTier: body.serviceTier },
-    sha256(text),
-    (known) => body.bound(bytes, known),
-    {
-      provider: model.provider,
-      maxInputTokens,
-      defaultMaxOutputTokens,
-    },
-  )
+  const { facts, bytes, text, serviceTier } = boundPrompt(model, params)
+  const call = await modelCall(scope, { id: model.modelId, serviceTier }, sha256(text), (known) => boundFacts(facts, bytes, known), {
+    provider: model.provider,
+    maxInputTokens,
+    defaultMaxOutputTokens,
+  })
+  if (call === undefined) return undefined
   const hold = await scope.begin(call.action, params.abortSignal === undefined ? {} : { signal: params.abortSignal })
-  return { scope, hold, call, params: { ...params, maxOutputTokens: hold.caps.maxOutputTokens ?? call.bound.outputTokensPerChoice } }
+  const cap = hold.caps.maxOutputTokens ?? call.bound.outputTokensPerChoice
+  return { scope, hold, call, params: capped(model, params, cap), counter: createCallCounter(params.tools ?? []) }
 }
 
 /** Sends the call with its hold in the task, so that a transport guard below finds it. */
@@ -96,14 +106,15 @@ async function attempt<T>({ hold }: Held, { unbilledStatuses }: MiddlewareOption
     if (refusal !== undefined) await hold.release('the transport guard refused it')
     else if (typeof status === 'number' && isUnbilled(status, unbilledStatuses)) await hold.release(`status ${status} is not billed`)
     else if (isNeverSent(error)) await hold.release('never sent')
-    else await hold.charge(`it failed: ${error instanceof Error ? error.message : String(error)}`)
+    else await hold.charge(`it failed: ${faultOf(error)}`)
     throw refusal ?? error
   }
 }
 
-async function settle({ scope, hold, call }: Held, reported: unknown, responseId: string | undefined): Promise<void> {
-  const usage = readAiSdkUsage(reported)
-  const used = usage === undefined ? undefined : call.used(usage)
+async function settle({ scope, hold, call, counter }: Held, { usage: reported, responseId, serviceTier }: Answer): Promise<void> {
+  const calls = call.bound.hostedTools.length === 0 ? {} : counter.calls(reported)
+  const usage = readAiSdkUsage(reported, calls)
+  const used = usage === undefined || calls === undefined ? undefined : call.used(usage, serviceTier)
   if (used !== undefined) {
     const { amounts, priceSource } = used
     return hold.settle(amounts, {
@@ -113,29 +124,34 @@ async function settle({ scope, hold, call }: Held, reported: unknown, responseId
   }
   // Ended already: its HTTP attempt read the usage that the framework lost.
   if (hold.state !== 'held') return
-  const model = call.action.resource
-  const message = `An answer of \`${model}\` came without usage and was charged at its worst case. Let the provider send it (createOpenAICompatible({ includeUsage: true })), or put guardFetch(scope) under it.`
-  scope.report({ type: 'assumed', message })
   await hold.charge('the answer has no usage that could be priced')
+  const fault = usage === undefined ? NO_USAGE : calls === undefined ? NO_CALLS : unpriced(serviceTier)
+  scope.report({ type: 'assumed', message: `An answer of \`${call.action.resource}\` was charged at its worst case: ${fault}.` })
+}
+
+/** Why an answer could not be settled, and what to do about it. */
+const NO_USAGE =
+  'it came without usage. Let the provider send it (createOpenAICompatible({ includeUsage: true })), or put guardFetch(scope) under it'
+const NO_CALLS = 'it does not say how often its hosted tools ran. Use tools of your own in their place'
+function unpriced(serviceTier = 'default'): string {
+  return `it used something without a price (service tier \`${serviceTier}\`). Add the price to openKernel({ prices })`
 }
 
 /** Passes a stream on and settles at its end; a stream that is left or breaks is charged at worst. */
 function meter(held: Held): TransformStream<LanguageModelV4StreamPart, LanguageModelV4StreamPart> {
   let responseId: string | undefined
-  let usage: unknown
-  let finished = false
+  let answer: Answer | undefined
+  const end = (reason: string): Promise<void> => (answer === undefined ? held.hold.charge(reason) : settle(held, answer))
   return new TransformStream<LanguageModelV4StreamPart, LanguageModelV4StreamPart>({
     transform(part, controller) {
+      held.counter.see(part)
       if (part.type === 'response-metadata') responseId = part.id ?? responseId
-      if (part.type === 'finish') {
-        usage = part.usage
-        finished = true
-      }
+      if (part.type === 'finish') answer = { usage: part.usage, responseId, serviceTier: tierOf(part.providerMetadata) }
       controller.enqueue(part)
     },
     // Before the end reaches the caller, so that whoever has read everything sees it in the budget.
-    flush: () => (finished ? settle(held, usage, responseId) : held.hold.charge('the stream ended without a finish part')),
-    cancel: () => (finished ? settle(held, usage, responseId) : held.hold.charge('the stream was left or broke off')),
+    flush: () => end('the stream ended without a finish part'),
+    cancel: () => end('the stream was left or broke off'),
   })
 }
 

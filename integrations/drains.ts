@@ -5,8 +5,8 @@
 export interface Drains {
   readonly running: number
   /**
-   * Lets `work` finish in the background. When there are too many already, or time is over, the upstream is
-   * cut and `giveUp` is called.
+   * Lets `work` finish in the background. When there are too many already, or time is over, or `work` fails by
+   * itself, the upstream is cut and `giveUp` is called. An error of `giveUp` is dropped: nobody waits here.
    */
   run(upstream: AbortController, work: () => Promise<void>, giveUp: () => Promise<void>): void
 }
@@ -20,8 +20,9 @@ export function createDrains(max: number, timeoutMs: number): Drains {
     try {
       await work()
     } catch {
-      // Cut by the timer, or broken by itself: either way nobody knows what it used.
-      await giveUp()
+      // Cut by the timer, or broken by itself: either way nobody knows what it used, and nobody reads the rest.
+      upstream.abort()
+      await giveUp().catch(() => undefined)
     } finally {
       clearTimeout(timer)
       running -= 1

@@ -75,9 +75,13 @@ export function endpointOf(method: string, path: string): Classified {
   return path.endsWith('/cancel') ? 'unbilled' : 'unknown'
 }
 
+/** Longest id of a response, in UTF-16 code units. It goes into a record, and an endless one identifies nothing. */
+const MAX_ID_LENGTH = 256
+
 function finding(usage: Usage | undefined, { id, service_tier: tier }: Body): Finding | undefined {
   if (usage === undefined) return undefined
-  return { usage, ...(typeof id === 'string' ? { responseId: id } : {}), ...(typeof tier === 'string' ? { serviceTier: tier } : {}) }
+  const isId = typeof id === 'string' && id.length <= MAX_ID_LENGTH && id.isWellFormed()
+  return { usage, ...(isId ? { responseId: id } : {}), ...(typeof tier === 'string' ? { serviceTier: tier } : {}) }
 }
 
 function asksForUsage(body: Body): boolean {

@@ -30,13 +30,15 @@ export async function settleFound({ scope, call, settlement }: Exchange, found: 
       ...(priceSource === undefined ? {} : { priceSource }),
     })
   }
+  await settlement.charge('the answer has no usage that could be priced')
   const model = call.action.resource
+  // The tier is the provider's text, and this goes into a record.
+  const tier = found?.serviceTier?.slice(0, 64).toWellFormed() ?? 'default'
   const message =
     found === undefined
       ? `An answer of \`${model}\` came without usage and was charged at its worst case. Let the server send usage (for streams: stream_options.include_usage), or lower max tokens.`
-      : `An answer of \`${model}\` used something without a price (service tier ${found.serviceTier ?? 'default'}) and was charged at its worst case. Add the price to openKernel({ prices }).`
+      : `An answer of \`${model}\` used something without a price (service tier ${tier}) and was charged at its worst case. Add the price to openKernel({ prices }).`
   scope.report({ type: 'assumed', message })
-  return settlement.charge('the answer has no usage that could be priced')
 }
 
 /** Whether an error answer costs nothing. A timeout (408) may have been worked on, and 5xx always may. */
@@ -45,16 +47,42 @@ export function isUnbilled(status: number, unbilledStatuses: readonly number[] |
 }
 
 /** Errors of a connection that never was: nothing was sent, so nothing was billed. */
-const NEVER_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+const NEVER_SENT: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'UND_ERR_CONNECT_TIMEOUT'])
+/** The same only while connecting: a route may also be lost under a connection over which a request went. */
+const NEVER_SENT_ON_CONNECT: ReadonlySet<unknown> = new Set(['EHOSTUNREACH', 'ENETUNREACH'])
 
 /** Whether a failed request never left this machine. Looks through `.cause`, at most eight levels deep. */
 export function isNeverSent(error: unknown): boolean {
-  for (let level = error, depth = 0; typeof level === 'object' && level !== null && depth < 8; depth++) {
-    const { code, cause } = level as { code?: unknown; cause?: unknown }
-    if (typeof code === 'string' && NEVER_SENT.has(code)) return true
-    level = cause
-  }
-  return false
+  return causesOf(error).some((cause) => NEVER_SENT.has(cause['code']) || (NEVER_SENT_ON_CONNECT.has(cause['code']) && isOfConnect(cause)))
+}
+
+/** A host with several addresses fails with one error for each, which are all of `connect` or were never tried. */
+function isOfConnect({ syscall, errors }: ErrorFields): boolean {
+  if (!Array.isArray(errors)) return syscall === 'connect'
+  return errors.length > 0 && errors.every((one: unknown) => (one as ErrorFields | null)?.['syscall'] === 'connect')
+}
+
+/**
+ * What a record may say of an error: names, codes and statuses, at most 200 characters. Messages are left out,
+ * since a provider may quote the prompt in them, and a record is kept for good.
+ */
+export function faultOf(error: unknown): string {
+  const labels = causesOf(error).flatMap(({ name, code, status, statusCode }) => [name, code, status, statusCode].filter(isLabel))
+  return [...new Set(labels)].join(' ').slice(0, 200) || typeof error
+}
+
+function isLabel(value: unknown): boolean {
+  return (typeof value === 'string' && /^[\w.-]{1,40}$/.test(value)) || (typeof value === 'number' && Number.isInteger(value))
+}
+
+type ErrorFields = Readonly<Record<string, unknown>>
+
+/** An error and its causes, outermost first, at most eight. */
+function causesOf(error: unknown): readonly ErrorFields[] {
+  const levels: ErrorFields[] = []
+  for (let level = error; typeof level === 'object' && level !== null && levels.length < 8; level = levels.at(-1)!['cause'])
+    levels.push(level as ErrorFields)
+  return levels
 }
 
 /** Ends an exchange that was answered with an error. */
@@ -63,7 +91,7 @@ export async function endFailed(status: number, { settlement, unbilledStatuses }
   else await settlement.charge(`status ${status} may have been billed`)
 }
 
-/** A stream that broke after its usage was there is settled with it; before, nobody knows. */
+/** A stream that broke after its usage was there is settled with it; before, nobody knows. `reason` is bounded and quotes nobody. */
 export async function endBroken(exchange: Exchange, found: Finding | undefined, reason: string): Promise<void> {
   if (found === undefined) await exchange.settlement.charge(reason)
   else await settleFound(exchange, found)

@@ -21,7 +21,8 @@ export async function runTool<T, R>(
 ): Promise<T | R> {
   let started = false
   try {
-    const worst = tool.amounts?.[tool.name] ?? {}
+    // The name may be the invention of a model, such as `constructor`.
+    const worst = tool.amounts !== undefined && Object.hasOwn(tool.amounts, tool.name) ? tool.amounts[tool.name]! : {}
     return await scopeOf(source).run({ kind: 'tool', resource: tool.name, args: tool.args, worst }, async () => {
       started = true
       return fn()

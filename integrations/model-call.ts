@@ -2,13 +2,14 @@
 // The transport guard and the framework adapters share it, so that they agree.
 
 import type { Amounts } from '../src/lib/amounts.ts'
+import { canonicalJson } from '../src/lib/canonical-json.ts'
 import { Refusal } from '../src/lib/errors.ts'
+import { sha256 } from '../src/lib/ids.ts'
 import { costNanoUsd, unknownPriceFix } from '../src/metering/prices.ts'
-import type { ModelPrice } from '../src/waist/price.ts'
 import { totalTokens } from '../src/metering/usage.ts'
-import type { Usage } from '../src/waist/price.ts'
 import { priceKey, worstAmounts, type BoundOptions, type RequestBound } from '../src/metering/worst-case.ts'
 import type { Action } from '../src/waist/action.ts'
+import type { ModelPrice, Usage } from '../src/waist/price.ts'
 import type { Scope } from '../src/waist/scope.ts'
 
 /**
@@ -34,23 +35,30 @@ export interface ModelCallOptions extends Omit<BoundOptions, 'contextWindow' | '
 /**
  * Prepares a model call.
  *
+ * @param args - What was asked, as a hash.
  * @param boundOf - Bounds the request, given what the price list knows of the model.
- * @throws {Refusal} `ERR_UNMETERED` for a request that cannot be bounded.
+ * @returns `undefined` in observe mode for a request that cannot be bounded: it is let through, unheld.
+ * @throws {Refusal} `ERR_UNMETERED` for a request that cannot be bounded; recorded like any refusal.
  */
 export async function modelCall(
   scope: Scope,
   model: { readonly id: string; readonly serviceTier?: string | undefined },
-  args: unknown,
+  args: string,
   boundOf: (known: BoundOptions) => RequestBound,
   { provider, ...given }: ModelCallOptions,
-): Promise<ModelCall> {
+): Promise<ModelCall | undefined> {
   const prices = await scope.prices()
   const priceOf = (serviceTier: string | undefined): ModelPrice | undefined => prices.find(priceKey(model.id, serviceTier), provider)
   const price = priceOf(model.serviceTier)
-  const bound = boundOrRefuse(() => boundOf({ ...given, contextWindow: price?.contextWindow, maxOutputTokens: price?.maxOutputTokens }))
-  const { fixed, perOutputToken } = worstAmounts(bound, price)
+  const { contextWindow, maxOutputTokens } = price ?? {}
+  const worst = boundOrRefuse(scope, model.id, args, () => {
+    const bound = boundOf({ ...given, contextWindow, maxOutputTokens })
+    return { bound, most: worstAmounts(bound, price), least: worstAmounts({ ...bound, inputTokens: 1, named: false }, price) }
+  })
+  if (worst === undefined) return undefined
+  const { bound, most, least } = worst
+  const { fixed, perOutputToken } = most
   const tokens = bound.outputTokensPerChoice
-  const least = worstAmounts({ ...bound, inputTokens: 1, named: false }, price)
   const action: Action = {
     kind: 'model',
     resource: model.id,
@@ -68,19 +76,38 @@ export async function modelCall(
       const paid = serviceTier === undefined ? price : priceOf(serviceTier)
       const counted = { tokens: totalTokens(usage), calls: 1 }
       if (price === undefined) return { amounts: counted }
-      const usd = paid === undefined ? undefined : costNanoUsd(paid, usage)
+      const usd = paid === undefined ? undefined : costOrNone(paid, usage)
       return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: paid!.source }
     },
   }
 }
 
-/** A request that no provider would take has no bound. Thrown as it is, an SDK would take it for a broken connection and retry. */
-function boundOrRefuse(bound: () => RequestBound): RequestBound {
+/** A usage that costs more than any amount can be is no measurement, and no reason to withhold the answer. */
+function costOrNone(price: ModelPrice, usage: Usage): number | undefined {
+  try {
+    return costNanoUsd(price, usage)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+/** Longest name of a model in a record, in UTF-16 code units. */
+const MAX_NAME_LENGTH = 1_024
+
+/**
+ * The bound, or a refusal by the scope. A request that no provider would take has none, either: its error,
+ * thrown as it is, an SDK would take for a broken connection, and retry.
+ */
+function boundOrRefuse<T>(scope: Scope, modelId: string, args: string, bound: () => T): T | undefined {
   try {
     return bound()
   } catch (error) {
-    if (!(error instanceof TypeError || error instanceof RangeError)) throw error
-    throw new Refusal('ERR_UNMETERED', error.message, {}, { cause: error })
+    if (!Refusal.isInstance(error) && !(error instanceof TypeError || error instanceof RangeError)) throw error
+    const { code, details } = Refusal.isInstance(error) ? error : { code: 'ERR_UNMETERED' as const, details: {} }
+    const about = { agent: scope.agent, resource: modelId.slice(0, MAX_NAME_LENGTH).toWellFormed(), argsHash: sha256(canonicalJson(args)) }
+    scope.refuse(new Refusal(code, error.message, { ...details, ...about }, { cause: error }))
+    return undefined
   }
 }
 

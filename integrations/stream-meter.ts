@@ -3,7 +3,7 @@
 
 import { createEventSplitter, dataOf } from './sse.ts'
 import type { Finding } from './endpoint.ts'
-import { endBroken, settleFound, type Exchange } from './exchange.ts'
+import { endBroken, faultOf, settleFound, type Exchange } from './exchange.ts'
 
 /** Wraps the body of a streamed answer. */
 export function meteredStream(
@@ -14,35 +14,32 @@ export function meteredStream(
 ): ReadableStream<Uint8Array> {
   const reader = body.getReader()
   const meter = createMeter(exchange)
-  let left = false
-  let settled = false
-  let stopListening: (() => void) | undefined
+  // Aborted when the caller reads no further: it has everything, it left, or the stream broke.
+  const parted = new AbortController()
+  let settling: Promise<void> | undefined
+  const settleOnce = (): Promise<void> => (settling ??= settleFound(exchange, meter.found))
 
-  const finish = (): void => {
-    left = true
-    stopListening?.()
-  }
-  const settleOnce = async (): Promise<void> => {
-    if (settled) return
-    settled = true
-    await settleFound(exchange, meter.found)
-  }
   /** Reads on without the caller. */
   const drain = async (): Promise<void> => {
     while (!meter.ended) {
       const { done, value } = await reader.read()
-      if (done) break
+      if (done) {
+        meter.rest()
+        break
+      }
       meter.push(value)
     }
     await settleOnce()
     await reader.cancel()
   }
   const leave = (): void => {
-    if (left) return
-    finish()
-    const giveUp = (): Promise<void> => endBroken(exchange, meter.found, 'the caller left the stream, and it was not read to its end')
-    if (settled) upstream.abort()
-    else exchange.drains.run(upstream, drain, giveUp)
+    if (parted.signal.aborted) return
+    parted.abort()
+    if (settling !== undefined) upstream.abort()
+    else exchange.drains.run(upstream, drain, () => endBrokenOnce('the caller left the stream, and it was not read to its end'))
+  }
+  const endBrokenOnce = async (reason: string): Promise<void> => {
+    await (settling ??= endBroken(exchange, meter.found, reason))
   }
 
   async function pull(controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> {
@@ -51,11 +48,11 @@ export function meteredStream(
       const { done, value } = await reader.read()
       // Counted even when the caller has left meanwhile: the drain goes on behind this chunk.
       const out = done ? meter.rest() : meter.push(value)
-      if (left) return
+      if (parted.signal.aborted) return
       if (done || meter.ended) await settleOnce()
       for (const bytes of out) controller.enqueue(bytes)
       if (done) {
-        finish()
+        parted.abort()
         controller.close()
       }
       if (done || out.length > 0) return
@@ -65,24 +62,22 @@ export function meteredStream(
   return new ReadableStream<Uint8Array>({
     start(controller) {
       const abort = (): void => {
-        if (left) return
+        if (parted.signal.aborted) return
         controller.error(signal!.reason)
         leave()
       }
       if (signal?.aborted === true) abort()
-      else signal?.addEventListener('abort', abort, { once: true })
-      stopListening = () => signal?.removeEventListener('abort', abort)
+      else signal?.addEventListener('abort', abort, { once: true, signal: parted.signal })
     },
     async pull(controller) {
       try {
         await pull(controller)
       } catch (error) {
-        if (left) return
-        finish()
-        const reason = `the stream broke off: ${error instanceof Error ? error.message : String(error)}`
+        if (parted.signal.aborted) return
+        parted.abort()
         // What broke may be the event rather than the connection, which would go on for nobody.
         upstream.abort()
-        if (!settled) await endBroken(exchange, meter.found, reason)
+        await endBrokenOnce(`the stream broke off: ${faultOf(error)}`)
         controller.error(error)
       }
     },

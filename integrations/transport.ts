@@ -1,14 +1,15 @@
 // The transport guard: a `fetch` under a provider client, and the net under every other integration. Each HTTP
 // attempt is held before it leaves and settled from the usage on its own wire, whoever made it and why.
 
+import { aborted } from 'node:util'
 import { ambient } from '../src/lib/ambient.ts'
-import { findRefusal, Refusal, refusalToBody } from '../src/lib/errors.ts'
+import { findRefusal, Refusal, refusalToBody, type RefusalDetails } from '../src/lib/errors.ts'
 import { sha256 } from '../src/lib/ids.ts'
 import type { Hold, Settlement } from '../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../src/waist/scope.ts'
 import { createDrains, type Drains } from './drains.ts'
 import { endpointOf, type Endpoint, type Finding } from './endpoint.ts'
-import { endFailed, isNeverSent, settleFound, type Exchange } from './exchange.ts'
+import { endFailed, faultOf, isNeverSent, settleFound, type Exchange } from './exchange.ts'
 import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from './model-call.ts'
 import { scopeOf } from './scope-source.ts'
 import { findInEvents, meteredStream } from './stream-meter.ts'
@@ -24,7 +25,10 @@ export interface GuardOptions extends ModelCallOptions {
    * at worst, since nobody can know. @default 400 to 407, 409 to 499
    */
   readonly unbilledStatuses?: readonly number[]
-  /** Paths that are let through without a hold, such as `/embeddings`: your word that they cost nothing that a budget should know of. @default none */
+  /**
+   * Paths, or their last segments, that are let through without a hold, such as `/v1/embeddings`: your word that
+   * they cost nothing that a budget should know of. An endpoint that can be metered is metered all the same. @default none
+   */
   readonly passthrough?: readonly string[]
   /** Most streams that are read to their usage after the caller left, at the same time. Beyond it they are cut and charged at worst. @default 16 */
   readonly maxDrains?: number
@@ -40,7 +44,8 @@ export function unguarded(candidate: typeof fetch | undefined): typeof fetch | u
   return (candidate as { [GUARD_BRAND]?: typeof fetch } | undefined)?.[GUARD_BRAND] ?? candidate
 }
 
-interface Request_ {
+/** A request in one form, whatever `fetch` was called with. */
+interface OutgoingRequest {
   readonly url: string
   readonly method: string
   readonly init: RequestInit
@@ -75,27 +80,24 @@ export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): ty
 /** Looked up at each call, so that a test or a tracer that replaces it is seen. */
 const defaultFetch: typeof fetch = (input, init) => globalThis.fetch(input, init)
 
-async function attempt(request: Request_, source: ScopeSource, options: GuardOptions, drains: Drains): Promise<Response> {
+async function attempt(request: OutgoingRequest, source: ScopeSource, options: GuardOptions, drains: Drains): Promise<Response> {
   const send = unguarded(options.fetch) ?? defaultFetch
+  const untouched = async (): Promise<Response> => send(request.url, request.init)
   const path = new URL(request.url).pathname
-  const endpoint = endpointOf(request.method, path)
-  if (endpoint === 'unbilled' || options.passthrough?.some((suffix) => path.endsWith(suffix)) === true)
-    return send(request.url, request.init)
-  if (endpoint === 'unknown') {
-    const wouldPass = `guardFetch(scope, { passthrough: ['${path.slice(path.lastIndexOf('/'))}'] }) if it costs nothing`
-    throw new Refusal(
-      'ERR_UNMETERED',
-      `POST ${path} is not an endpoint that this version can meter, so it is refused. To let it through: ${wouldPass}.`,
-      { wouldPass },
-    )
-  }
+  const classified = endpointOf(request.method, path)
+  if (classified === 'unbilled' || (classified === 'unknown' && isPassedThrough(path, options.passthrough))) return untouched()
   const scope = scopeOf(source)
-  const text = bodyText(request, path)
-  const body = parseBody(text, path)
+  const asked = read(classified, request, path)
+  if (Refusal.isInstance(asked)) {
+    scope.refuse(asked)
+    return untouched()
+  }
+  const { endpoint, text, body } = asked
   // Made before anything is held: headers that are none throw here.
   const headers = new Headers(request.init.headers)
   headers.delete('content-length')
-  const call = await callOf(scope, endpoint, body, text, options)
+  const call = await callOf(scope, asked, options)
+  if (call === undefined) return untouched()
   const { hold, settlement } = await holdFor(scope, call, request.signal)
   if (request.signal?.aborted === true) {
     await settlement.release('the caller left before it was sent')
@@ -107,13 +109,8 @@ async function attempt(request: Request_, source: ScopeSource, options: GuardOpt
   return exchangeOver(send, { ...request, init }, exchange)
 }
 
-async function callOf(
-  scope: Scope,
-  endpoint: Endpoint,
-  body: Record<string, unknown>,
-  text: string,
-  options: GuardOptions,
-): Promise<ModelCall> {
+/** The call that this request makes; `undefined` when it has no bound, and the scope only observes. */
+async function callOf(scope: Scope, { endpoint, text, body }: ReadRequest, options: GuardOptions): Promise<ModelCall | undefined> {
   const model = { id: String(body['model']), serviceTier: typeof body['service_tier'] === 'string' ? body['service_tier'] : undefined }
   const bytes = new TextEncoder().encode(text).length
   const { provider, maxInputTokens, defaultMaxOutputTokens } = options
@@ -154,7 +151,7 @@ function capFor({ bound }: ModelCall, { caps }: Hold): number | undefined {
   return bound.capSet && granted >= bound.outputTokensPerChoice ? undefined : granted
 }
 
-async function exchangeOver(send: typeof fetch, { url, init, signal }: Request_, exchange: Exchange): Promise<Response> {
+async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingRequest, exchange: Exchange): Promise<Response> {
   const { settlement, drains } = exchange
   // The caller's signal ends the caller's wait, not the exchange: what was sent may be billed, and only the
   // answer says how much.
@@ -172,21 +169,22 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: Request_,
         () => settlement.charge('the caller left before the answer came'),
       )
     } else if (isNeverSent(error)) await settlement.release('it was never sent')
-    else await settlement.charge(`the connection failed: ${error instanceof Error ? error.message : String(error)}`)
+    else await settlement.charge(`the connection failed: ${faultOf(error)}`)
     throw error
   }
   if (!response.ok) {
+    passAbortOn(signal, upstream, response.body)
     await endFailed(response.status, exchange)
     return response
   }
-  if (response.body !== null && isEventStream(response)) {
+  if (response.body !== null && isEventStream(response, exchange)) {
     return rebuilt(response, meteredStream(response.body, upstream, signal, exchange))
   }
   const whole = settleWhole(response, exchange)
   try {
     return rebuilt(response, await orAborted(whole, signal))
   } catch (error) {
-    if (signal?.aborted !== true) await settlement.charge(`the answer broke off: ${String(error)}`)
+    if (signal?.aborted !== true) await settlement.charge(`the answer broke off: ${faultOf(error)}`)
     else
       drains.run(
         upstream,
@@ -197,29 +195,37 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: Request_,
   }
 }
 
-/** Reads a whole answer and settles it. */
+/** Once an error has ended the hold, nothing is left to wait for without the caller: its abort is the upstream's. */
+function passAbortOn(signal: AbortSignal | undefined, upstream: AbortController, body: Response['body']): void {
+  // Listens only as long as there is a body: the signal may be that of a whole process, and see many answers.
+  if (signal !== undefined && body !== null) void aborted(signal, body).then(() => upstream.abort(signal.reason))
+}
+
+/** Reads a whole answer and settles it. Of an error, whose hold ends by its status alone, it reads nothing. */
 async function settleWhole(response: Response, exchange: Exchange): Promise<string> {
-  if (!response.ok) await endFailed(response.status, exchange)
+  if (!response.ok) {
+    await endFailed(response.status, exchange)
+    await response.body?.cancel()
+    return ''
+  }
   const text = await response.text()
-  if (response.ok) await settleFound(exchange, isEventStream(response) ? findInEvents(text, exchange) : findInText(exchange.endpoint, text))
+  await settleFound(exchange, isEventStream(response, exchange) ? findInEvents(text, exchange) : findInText(exchange.endpoint, text))
   return text
 }
 
-function isEventStream(response: Response): boolean {
-  return (response.headers.get('content-type') ?? '').includes('text/event-stream')
+/** Not every server names its streams: what was asked for as one and came as neither JSON nor a page is taken for one. */
+function isEventStream(response: Response, { original }: Exchange): boolean {
+  const type = (response.headers.get('content-type') ?? '').toLowerCase()
+  return type.includes('text/event-stream') || (original['stream'] === true && !/\bjson\b|html/.test(type))
 }
 
+/** What is not JSON is no answer with usage: it is charged at worst, and the caller sees what came. */
 function findInText(endpoint: Endpoint, text: string): Finding | undefined {
-  try {
-    const answer: unknown = JSON.parse(text)
-    return typeof answer === 'object' && answer !== null ? endpoint.findIn(answer as Record<string, unknown>) : undefined
-  } catch {
-    // Not JSON, so not an answer with usage; it is charged at worst, and the caller sees what came.
-    return undefined
-  }
+  const answer = parsed(text)
+  return typeof answer === 'object' && answer !== null ? endpoint.findIn(answer as Record<string, unknown>) : undefined
 }
 
-async function normalise(input: string | URL | Request, init: RequestInit = {}): Promise<Request_> {
+async function normalise(input: string | URL | Request, init: RequestInit = {}): Promise<OutgoingRequest> {
   if (!(input instanceof Request))
     return { url: String(input), method: (init.method ?? 'GET').toUpperCase(), init, signal: init.signal ?? undefined }
   const { url, method, headers, redirect, credentials } = input
@@ -230,21 +236,55 @@ async function normalise(input: string | URL | Request, init: RequestInit = {}):
   return { url, method: (merged.method ?? 'GET').toUpperCase(), init: merged, signal }
 }
 
-function bodyText({ init: { body } }: Request_, path: string): string {
-  if (typeof body === 'string') return body
-  if (body instanceof ArrayBuffer || ArrayBuffer.isView(body)) return new TextDecoder().decode(body)
-  throw new Refusal('ERR_UNMETERED', `The body of POST ${path} is not text, so its worst case is not known. Send it as a JSON string.`)
+/** A request that can be bounded, as far as its form goes. */
+interface ReadRequest {
+  readonly endpoint: Endpoint
+  readonly text: string
+  readonly body: Readonly<Record<string, unknown>>
 }
 
-function parseBody(text: string, path: string): Record<string, unknown> {
-  let body: unknown
-  try {
-    body = JSON.parse(text)
-  } catch (error) {
-    throw new Refusal('ERR_UNMETERED', `The body of POST ${path} is not JSON, so its worst case is not known.`, {}, { cause: error })
+/** Reads a request, or says why its worst case cannot be known. */
+function read(endpoint: Endpoint | 'unknown', { init }: OutgoingRequest, path: string): ReadRequest | Refusal {
+  if (endpoint === 'unknown') {
+    const wouldPass = `guardFetch(scope, { passthrough: ['${shortened(path)}'] }) if it costs nothing`
+    return unmetered(path, 'is not an endpoint that this version can meter, so it is refused', `To let it through: ${wouldPass}`, {
+      wouldPass,
+    })
   }
-  if (typeof body === 'object' && body !== null && !Array.isArray(body)) return body as Record<string, unknown>
-  throw new Refusal('ERR_UNMETERED', `The body of POST ${path} is not a JSON object, so its worst case is not known.`)
+  const text = textOf(init.body)
+  if (text === undefined) return unmetered(path, 'has a body that is not text, so its worst case is not known', 'Send it as a JSON string')
+  const body = parsed(text)
+  if (typeof body === 'object' && body !== null && !Array.isArray(body)) return { endpoint, text, body: body as Record<string, unknown> }
+  return unmetered(path, 'has a body that is not a JSON object, so its worst case is not known', 'Send a JSON object')
+}
+
+function unmetered(path: string, fault: string, fix: string, details: RefusalDetails = {}): Refusal {
+  return new Refusal('ERR_UNMETERED', `POST ${shortened(path)} ${fault}. ${fix}.`, { resource: shortened(path), ...details })
+}
+
+/** A path goes into records, which are kept for good, so it may not have any length. */
+function shortened(path: string): string {
+  return path.slice(0, 200)
+}
+
+/** Whole segments only: `embeddings` is not meant to open `/v1/my-embeddings`. */
+function isPassedThrough(path: string, ends: readonly string[] = []): boolean {
+  return ends.some((end) => path.endsWith(end.startsWith('/') ? end : `/${end}`))
+}
+
+function textOf(body: RequestInit['body']): string | undefined {
+  if (typeof body === 'string') return body
+  return body instanceof ArrayBuffer || ArrayBuffer.isView(body) ? new TextDecoder().decode(body) : undefined
+}
+
+/** JSON, or `undefined`, which no JSON stands for. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // The error would quote the prompt; that it is no JSON says enough.
+    return undefined
+  }
 }
 
 /** The same response with another body. Its length and encoding are those of the body it had. */
@@ -265,13 +305,13 @@ function refusalResponse(refusal: Refusal): Response {
 async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise
   let abort!: () => void
-  const aborted = new Promise<never>((_, reject) => {
+  const left = new Promise<never>((_, reject) => {
     abort = () => reject(signal.reason as Error)
     if (signal.aborted) abort()
     else signal.addEventListener('abort', abort, { once: true })
   })
   try {
-    return await Promise.race([promise, aborted])
+    return await Promise.race([promise, left])
   } finally {
     signal.removeEventListener('abort', abort)
     // It may still fail later, when nobody waits for it any more; whoever drains it deals with that.

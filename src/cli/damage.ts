@@ -3,8 +3,8 @@
 
 import type { BudgetRecord } from '../budget/record.ts'
 import { budgetKey, counterKey } from '../budget/record.ts'
+import { listAll } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
-import { listAll } from './open-store.ts'
 
 /**
  * What is wrong with the budgets of a store as a whole, one sentence each. Right also while others create

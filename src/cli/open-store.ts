@@ -7,7 +7,7 @@ import { assertStoreIsWhole } from '../audit/store-heads.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { fileStore } from '../stores/file.ts'
 import { segmentFile } from '../stores/journal-folder.ts'
-import type { Entry, Store } from '../stores/store.ts'
+import type { Store } from '../stores/store.ts'
 
 /** Throws unless the data directory is there. @throws {HoldfastError} `ERR_STORE`, with what to do. */
 export function assertDataDirectory(directory: string): void {
@@ -66,17 +66,6 @@ export async function withWholeStore<T>(directory: string, work: (store: Store) 
     await assertStoreIsWhole(directory, store)
     return work(store)
   })
-}
-
-/** All entries whose key begins with `prefix`, page by page: what is added meanwhile may or may not be among them. */
-export async function listAll(store: Store, prefix: string): Promise<readonly Entry[]> {
-  const limit = 10_000
-  const entries: Entry[] = []
-  for (;;) {
-    const page = await store.list(prefix, { limit, ...(entries.length === 0 ? {} : { after: entries.at(-1)!.key }) })
-    for (const entry of page) entries.push(entry)
-    if (page.length < limit) return entries
-  }
 }
 
 function kindOf(path: string): 'file' | 'directory' | undefined {

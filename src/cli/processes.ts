@@ -1,7 +1,7 @@
 // Who uses a store, as its records show it.
 
+import { listAll } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
-import { listAll } from './open-store.ts'
 
 /** One process; the fields of `processes` in `holdfast status --json`. */
 export interface SeenProcess {

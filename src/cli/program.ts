@@ -25,7 +25,7 @@ export async function run(args: readonly string[]): Promise<void> {
     process.exitCode = 2
     // Named without its command: its help has been printed, and says more.
     if (error.code === 'commander.help' && !asJson) return
-    printFault({ code: 'ERR_USAGE', message: `${usageMessage(error)}\nTry: ${commandOf(program, args)} --help` }, asJson)
+    printFault({ code: 'ERR_USAGE', message: `${usageMessage(error)}\nTry: ${hintFor(program, args)}` }, asJson)
   }
 }
 
@@ -59,14 +59,24 @@ function nonEmpty(value: string): string {
   return value
 }
 
-/** `help audit tail` as `audit tail --help`: commander's own help command knows one level only. */
+/**
+ * `help audit tail` as `audit tail --help`: commander's own help command knows one level only. Whatever else
+ * stands there, flags and arguments of a command, nothing but help is asked for, so no command runs.
+ */
 function helpAsked(program: Command, args: readonly string[]): readonly string[] {
-  if (args[0] !== 'help') return args
-  const asked = args.slice(1)
-  const names = asked.filter((arg) => !arg.startsWith('-'))
+  const [first, ...asked] = operandsOf(program, flags(args))
+  if (first !== 'help') return args
+  const { command, names } = commandOf(program, asked)
+  const unknown = asked[names.length]
   // With `--help` behind it, an unknown command would pass for a question about all of them.
-  const known = commandOf(program, names).split(' ').length === names.length + 1
-  return known ? [...asked, '--help'] : asked
+  return command.commands.length > 0 && unknown !== undefined ? [...names, unknown] : [...names, '--help']
+}
+
+/** The arguments without global flags and their values. */
+function operandsOf(program: Command, args: readonly string[]): readonly string[] {
+  const valued = program.options.filter((option) => option.required).flatMap(({ short, long }) => [short, long])
+  const isValue = (index: number): boolean => index > 0 && valued.includes(args[index - 1])
+  return args.filter((arg, index) => !arg.startsWith('-') && !isValue(index))
 }
 
 /** What stands before `--`. */
@@ -80,15 +90,21 @@ function usageMessage({ code, message }: CommanderError): string {
   return message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ')
 }
 
-/** The command that was meant, as far as it was understood: its help is the one to read. */
-function commandOf(program: Command, args: readonly string[]): string {
+/** The help to read: of the command that was meant, as far as it was understood. */
+function hintFor(program: Command, args: readonly string[]): string {
+  const operands = operandsOf(program, flags(args)).filter((operand, index) => index > 0 || operand !== 'help')
+  return [program.name(), ...commandOf(program, operands).names, '--help'].join(' ')
+}
+
+/** The command that these begin with, as far as they name one. */
+function commandOf(program: Command, operands: readonly string[]): { readonly command: Command; readonly names: readonly string[] } {
   let command = program
-  const names = [program.name()]
-  for (const arg of flags(args)) {
-    const next = command.commands.find((one) => one.name() === arg)
-    if (next === undefined) continue
+  const names: string[] = []
+  for (const name of operands) {
+    const next = command.commands.find((one) => one.name() === name)
+    if (next === undefined) break
     command = next
-    names.push(arg)
+    names.push(name)
   }
-  return names.join(' ')
+  return { command, names }
 }

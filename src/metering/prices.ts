@@ -275,6 +275,11 @@ function readFound(calculate: Calculate, model: string, provider: string | undef
   return { price, until }
 }
 
+/** The AI SDK names a provider with its API, such as `azure.chat`; the list knows some of these, and all by the first part. */
+function namesOf(provider: string): readonly string[] {
+  return [...new Set([provider, provider.split('.', 1)[0]!])]
+}
+
 function isLookUpName(name: unknown): boolean {
   return typeof name === 'string' && name.length <= MAX_NAME_LENGTH
 }
@@ -313,15 +318,17 @@ export async function loadPrices(options: PriceOptions = {}): Promise<Prices> {
   const cache = new Map<string, Listed & { from: number }>()
   const find = (model: string, provider?: string): ModelPrice | undefined => {
     if (!isLookUpName(model) || (provider !== undefined && !isLookUpName(provider))) return undefined
-    const names = provider === undefined ? [model] : [`${provider}/${model}`, `${provider.split('.', 1)[0]}/${model}`, model]
-    const own = names.find((name) => overrides.has(name))
+    const providers = provider === undefined ? [] : namesOf(provider)
+    const own = [...providers.map((name) => `${name}/${model}`), model].find((name) => overrides.has(name))
     if (own !== undefined) return overrides.get(own)
     const at = now()
     const key = JSON.stringify([provider, model])
     const cached = cache.get(key)
     if (cached !== undefined && cached.from <= at && at < cached.until) return cached.price
     if (cache.size >= MAX_CACHED) cache.clear()
-    const fresh = { ...lookUp(calculate, model, provider, at), from: at }
+    const tries = provider === undefined ? [provider] : providers
+    const found = tries.map((name) => lookUp(calculate, model, name, at))
+    const fresh = { ...(found.find(({ price }) => price !== undefined) ?? found[0]!), from: at }
     cache.set(key, fresh)
     return fresh.price
   }

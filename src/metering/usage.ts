@@ -80,9 +80,11 @@ export function readResponsesUsage(usage: unknown, output?: unknown): Usage | un
  * Its totals are the SDK's; lifetimes of cache writes, audio and server tools are in `raw` only, and are
  * read from there in the formats of OpenAI, Anthropic and Google. Without `raw` audio is counted as text.
  *
+ * @param hostedCalls Calls of hosted tools by name, as the content of the answer has them: OpenAI's usage does
+ *   not say. Of a tool that `raw` counts, too, its number stands.
  * @returns `undefined` for no usable usage, as {@link readChatUsage}.
  */
-export function readAiSdkUsage(usage: unknown): Usage | undefined {
+export function readAiSdkUsage(usage: unknown, hostedCalls: Readonly<Record<string, number>> = {}): Usage | undefined {
   const fields = asFields(usage)
   const input = asFields(fields?.['inputTokens'])
   const output = asFields(fields?.['outputTokens'])
@@ -113,7 +115,7 @@ export function readAiSdkUsage(usage: unknown): Usage | undefined {
     outputAudio: count(outputDetails['audio_tokens']) + countAudio(raw['candidatesTokensDetails']),
     inputDetails,
     outputDetails,
-    toolCalls,
+    toolCalls: { ...hostedCalls, ...toolCalls },
   })
 }
 

@@ -3,10 +3,9 @@
 
 import { assertAmount, type Amounts } from '../lib/amounts.ts'
 import { Refusal } from '../lib/errors.ts'
+import type { ModelPrice, Rates, TokenBucket } from '../waist/price.ts'
 import { dearestRate, picoToNanoUsd } from './prices.ts'
-import type { ModelPrice, Rates } from '../waist/price.ts'
 import { INPUT_BUCKETS } from './usage.ts'
-import type { TokenBucket } from '../waist/price.ts'
 
 /** Output tokens for each choice of a request that sets no cap; the caller then sends this as the cap. */
 export const DEFAULT_MAX_OUTPUT_TOKENS = 8_192
@@ -17,6 +16,9 @@ export const MAX_CHOICES = 128
 // Anthropic puts a system prompt of its own before a request with tools, several hundred tokens long by its
 // page "Tool use with Claude". A short request has fewer bytes than that.
 const CLAUDE_TOOL_PROMPT_TOKENS = 1_024
+
+/** Models of chat completions that always search. */
+const SEARCHING_MODEL = /-search-(?:preview|api)\b|:online$/
 
 /** What bounds a request besides its body. Token counts are whole numbers. */
 export interface BoundOptions {
@@ -44,12 +46,33 @@ export interface RequestBound {
   /** True when the request set its output cap itself. */
   readonly capSet: boolean
   readonly model: string
-  readonly serviceTier?: string
-  readonly stream: boolean
   /** Most calls of hosted tools, all together. @default 0 */
   readonly maxToolCalls?: number
   /** Output tokens for each choice on top of the cap: rejected tokens of a `prediction` are billed as output. @default 0 */
   readonly predictedTokens?: number
+  /** @default false */
+  readonly inputAudio?: boolean
+  /** @default false */
+  readonly outputAudio?: boolean
+}
+
+/** What a request has in it, as far as its worst case depends on it; whoever reads a format makes one. */
+export interface RequestFacts {
+  readonly model: string
+  /** Its output caps by field, as it has them. The largest counts, since a provider may look at any of them. */
+  readonly caps: Readonly<Record<string, unknown>>
+  /** Its limit for calls of hosted tools, as it has it. */
+  readonly maxToolCalls?: unknown
+  /** True when it refers to what the client cannot count. */
+  readonly named: boolean
+  /** Names of the hosted tools it may use, each once. */
+  readonly hostedTools: readonly string[]
+  /** Whether it has tools of any kind: some providers write a prompt of their own for them. */
+  readonly hasTools: boolean
+  /** Whether it predicts its answer; rejected tokens are billed as output. @default false */
+  readonly predicts?: boolean
+  /** @default 1 */
+  readonly choices?: number
   /** @default false */
   readonly inputAudio?: boolean
   /** @default false */
@@ -66,7 +89,7 @@ interface Found {
 }
 
 /**
- * Bounds a chat completion (or a legacy completion) of the OpenAI API.
+ * Bounds a chat completion of the OpenAI API.
  *
  * Its answers do not say how often a hosted tool ran, so a request with one could not be settled: refused.
  *
@@ -76,25 +99,21 @@ interface Found {
  * @throws {TypeError | RangeError} When a cap or a number of choices is not one that a provider accepts.
  */
 export function boundChatRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
-  const fields = checkBody(body, bytes, options)
-  const model = readModel(fields)
+  const fields = bodyFields(body)
   const found: Found = { named: false, inputAudio: false, hosted: new Set() }
   for (const message of asList(fields['messages'])) scanMessage(message, found)
   scanTools(fields['tools'], found)
-  // Fields of OpenAI, xAI and OpenRouter that switch a search on, and models that always search.
+  // Fields of OpenAI, xAI and OpenRouter that switch a search on.
   for (const field of ['web_search_options', 'search_parameters', 'plugins']) if (fields[field] != null) found.hosted.add('web_search')
-  if (/-search-(preview|api)\b|:online$/.test(model)) found.hosted.add('web_search')
-  if (found.hosted.size > 0)
-    throw unmetered(
-      `\`${model}\` would use hosted tools (${[...found.hosted].join(', ')}), and a chat completion does not say how often it did`,
-      'Use the Responses API with `max_tool_calls`',
-    )
-  const caps = [readCap(fields, 'max_tokens'), readCap(fields, 'max_completion_tokens')].filter((cap) => cap !== undefined)
-  return {
-    ...boundOf(fields, model, bytes, options, found, caps),
-    choices: Math.max(readChoices(fields, 'n'), readChoices(fields, 'best_of')) * promptsOf(fields['prompt']),
-    ...(fields['prediction'] != null && { predictedTokens: bytes }),
-  }
+  const facts = factsOf(fields, found)
+  if (found.hosted.size > 0) throw uncounted(facts.model, facts.hostedTools)
+  const { max_tokens, max_completion_tokens } = fields
+  const choices = readChoices(fields['n'])
+  return boundFacts(
+    { ...facts, caps: { max_tokens, max_completion_tokens }, choices, predicts: fields['prediction'] != null },
+    bytes,
+    options,
+  )
 }
 
 /**
@@ -109,23 +128,57 @@ export function boundChatRequest(body: unknown, bytes: number, options: BoundOpt
  * @throws {TypeError | RangeError} When a cap is not one that a provider accepts.
  */
 export function boundResponsesRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
-  const fields = checkBody(body, bytes, options)
-  const model = readModel(fields)
+  const fields = bodyFields(body)
   const found: Found = { named: false, inputAudio: false, hosted: new Set() }
   for (const item of asList(fields['input'])) scanItem(item, found)
   scanTools(fields['tools'], found)
   if (['previous_response_id', 'conversation', 'prompt', 'context_management'].some((field) => fields[field] != null)) found.named = true
-  const cap = readCap(fields, 'max_output_tokens')
-  const calls = fields['max_tool_calls'] ?? undefined
-  if (calls !== undefined) assertAmount('max_tool_calls', calls)
-  if (found.hosted.size > 0 && calls === undefined)
+  const { max_output_tokens, max_tool_calls } = fields
+  return boundFacts({ ...factsOf(fields, found), caps: { max_output_tokens }, maxToolCalls: max_tool_calls }, bytes, options)
+}
+
+/**
+ * Bounds a request that was read already: what {@link boundChatRequest} and {@link boundResponsesRequest} do
+ * with what they find in a body.
+ *
+ * @param bytes At least as many as it has when it is sent, in UTF-8 bytes.
+ * @throws {Refusal} `ERR_UNMETERED` when something in it has no bound, saying what to set.
+ * @throws {TypeError | RangeError} When a cap is not one that a provider accepts.
+ */
+export function boundFacts(facts: RequestFacts, bytes: number, options: BoundOptions = {}): RequestBound {
+  const { model, hostedTools, maxToolCalls: limit, choices = 1, predicts = false, inputAudio = false, outputAudio = false } = facts
+  assertAmount('bytes', bytes)
+  for (const name of ['maxInputTokens', 'contextWindow', 'defaultMaxOutputTokens', 'maxOutputTokens'] as const)
+    if (options[name] !== undefined) assertAmount(name, options[name])
+  if (model === '') throw unmetered('The request names no model, so it has no price', 'Set `model` in the request')
+  if (SEARCHING_MODEL.test(model)) throw uncounted(model, ['web_search'])
+  const caps = Object.entries(facts.caps).flatMap(([field, cap]) => readCap(field, cap))
+  if (limit != null) assertAmount('max_tool_calls', limit)
+  const hosted = hostedTools.length > 0
+  if (hosted && limit == null)
     throw unmetered(
-      `\`${model}\` may use hosted tools (${[...found.hosted].join(', ')}) without a limit, so its cost has no bound`,
-      'Set `max_tool_calls` in the request',
+      `\`${model}\` may use hosted tools (${hostedTools.join(', ')}) without a limit, so its cost has no bound`,
+      'Set `max_tool_calls` in the request (in the AI SDK: `providerOptions.openai.maxToolCalls`)',
     )
+  const maxToolCalls = hosted && limit != null ? limit : 0
+  const named = facts.named || hosted
+  // A prompt that Anthropic writes itself comes on top of what is sent.
+  const hidden = facts.hasTools && /claude/i.test(model) ? CLAUDE_TOOL_PROMPT_TOKENS : 0
   return {
-    ...boundOf(fields, model, bytes, options, found, cap === undefined ? [] : [cap], calls),
-    ...(found.hosted.size > 0 && calls !== undefined && { maxToolCalls: calls }),
+    model,
+    inputTokens: named ? boundNamed(model, bytes, options, maxToolCalls + 1) : bytes + hidden,
+    outputTokensPerChoice:
+      caps.length > 0
+        ? Math.max(...caps)
+        : Math.min(options.maxOutputTokens ?? Infinity, options.defaultMaxOutputTokens ?? DEFAULT_MAX_OUTPUT_TOKENS),
+    capSet: caps.length > 0,
+    choices,
+    named,
+    hostedTools: [...hostedTools].sort(),
+    inputAudio,
+    outputAudio,
+    ...(hosted && { maxToolCalls }),
+    ...(predicts && { predictedTokens: bytes }),
   }
 }
 
@@ -174,33 +227,16 @@ export function priceKey(model: string, serviceTier?: string | null): string {
   return `${model}@${serviceTier === 'fast' ? 'priority' : serviceTier}`
 }
 
-function boundOf(
-  fields: Fields,
-  model: string,
-  bytes: number,
-  options: BoundOptions,
-  found: Found,
-  caps: readonly number[],
-  toolCalls = 0,
-): RequestBound {
-  const named = found.named || found.hosted.size > 0
-  const serviceTier = fields['service_tier']
-  const modalities = asList(fields['modalities'])
+/** What both formats say in the same words. */
+function factsOf(fields: Fields, { named, inputAudio, hosted }: Found): Omit<RequestFacts, 'caps'> {
+  const { model, tools, modalities } = fields
   return {
-    model,
-    stream: fields['stream'] === true,
-    ...(typeof serviceTier === 'string' && { serviceTier }),
-    inputTokens: named ? boundNamed(model, bytes, options, found.hosted.size > 0 ? toolCalls + 1 : 1) : bytes + hiddenTokens(fields, model),
-    outputTokensPerChoice:
-      caps.length > 0
-        ? Math.max(...caps)
-        : Math.min(options.maxOutputTokens ?? Infinity, options.defaultMaxOutputTokens ?? DEFAULT_MAX_OUTPUT_TOKENS),
-    capSet: caps.length > 0,
-    choices: 1,
+    model: typeof model === 'string' ? model : '',
     named,
-    hostedTools: [...found.hosted].sort(),
-    inputAudio: found.inputAudio,
-    outputAudio: modalities.includes('audio'),
+    hostedTools: [...hosted],
+    hasTools: asList(tools).length > 0,
+    inputAudio,
+    outputAudio: asList(modalities).includes('audio'),
   }
 }
 
@@ -214,10 +250,6 @@ function boundNamed(model: string, bytes: number, options: BoundOptions, turns: 
   const tokens = Math.max(options.contextWindow, bytes) * turns
   assertAmount('inputTokens', tokens)
   return tokens
-}
-
-function hiddenTokens(fields: Fields, model: string): number {
-  return asList(fields['tools']).length > 0 && /claude/i.test(model) ? CLAUDE_TOOL_PROMPT_TOKENS : 0
 }
 
 function dearestOf(rates: Rates, buckets: readonly TokenBucket[], inputTokens: number): bigint | undefined {
@@ -248,7 +280,7 @@ function worstFees(bound: RequestBound, rates: Rates): bigint {
 }
 
 // Lists of what is known to be text, since a kind of content that is new tomorrow must not count as free.
-const TEXT_PARTS = new Set(['text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text'])
+const WIRE_TEXT_PARTS = new Set(['text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text'])
 
 function scanMessage(message: unknown, found: Found): void {
   const fields = asFields(message)
@@ -263,7 +295,7 @@ function scanContent(content: unknown, found: Found): void {
   for (const part of asList(content)) {
     if (typeof part === 'string') continue
     const type = asFields(part)?.['type']
-    if (typeof type !== 'string' || !TEXT_PARTS.has(type)) found.named = true
+    if (typeof type !== 'string' || !WIRE_TEXT_PARTS.has(type)) found.named = true
     if (type === 'input_audio') found.inputAudio = true
   }
 }
@@ -301,48 +333,38 @@ function scanTools(tools: unknown, found: Found): void {
 }
 
 /** The name that calls of a tool have in an answer: `web_search_preview_2025_03_11` makes `web_search_call` items. */
-function hostedName(type: string): string {
+export function hostedName(type: string): string {
   const name = type.replace(/_\d{4}_\d{2}_\d{2}$/, '').replace(/_preview$/, '')
   return name === 'computer_use' ? 'computer' : name.slice(0, 64)
 }
 
-function checkBody(body: unknown, bytes: number, options: BoundOptions): Fields {
+function bodyFields(body: unknown): Fields {
   const fields = asFields(body)
   if (fields === undefined) throw new TypeError('Expected `body` to be the parsed JSON object of a request.')
-  assertAmount('bytes', bytes)
-  for (const name of ['maxInputTokens', 'contextWindow', 'defaultMaxOutputTokens', 'maxOutputTokens'] as const)
-    if (options[name] !== undefined) assertAmount(name, options[name])
   return fields
 }
 
-function readModel(fields: Fields): string {
-  const model = fields['model']
-  if (typeof model === 'string' && model !== '') return model
-  throw unmetered('The request names no model, so it has no price', 'Set `model` in the request')
-}
-
-function readCap(fields: Fields, field: string): number | undefined {
-  const cap = fields[field]
-  if (cap == null) return undefined
+function readCap(field: string, cap: unknown): readonly number[] {
+  if (cap == null) return []
   assertAmount(field, cap)
   // Some servers take 0 for "no limit".
   if (cap === 0) throw new RangeError(`Expected \`${field}\` to be at least 1, got 0.`)
-  return cap
+  return [cap]
 }
 
 /** A number that a provider will reject still gets a bound; one that no provider documents is a mistake of the caller. */
-function readChoices(fields: Fields, field: string): number {
-  const choices = fields[field] ?? 1
+function readChoices(n: unknown): number {
+  const choices = n ?? 1
   if (typeof choices !== 'number' || !(Math.abs(choices) <= MAX_CHOICES))
-    throw new TypeError(
-      `Expected \`${field}\` to be a number of choices up to ${MAX_CHOICES}, got \`${JSON.stringify(choices)?.slice(0, 40)}\`.`,
-    )
+    throw new TypeError(`Expected \`n\` to be a number of choices up to ${MAX_CHOICES}, got \`${JSON.stringify(n)?.slice(0, 40)}\`.`)
   return Math.max(1, Math.ceil(choices))
 }
 
-/** A legacy completion takes a list of prompts and answers each; a list of numbers is one prompt in tokens. */
-function promptsOf(prompt: unknown): number {
-  return Array.isArray(prompt) && typeof prompt[0] !== 'number' ? Math.max(1, prompt.length) : 1
+function uncounted(model: string, tools: readonly string[]): Refusal {
+  return unmetered(
+    `\`${model}\` would use hosted tools (${tools.join(', ')}), and a chat completion does not say how often it did`,
+    'Use the Responses API with `max_tool_calls`',
+  )
 }
 
 function unmetered(fault: string, fix: string): Refusal {

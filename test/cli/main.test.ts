@@ -55,6 +55,7 @@ describe('exit codes and errors', () => {
     [['audit', 'tail', '-x'], "unknown option '-x'\nTry: holdfast audit tail --help"],
     [['status', 'extra'], "too many arguments for 'status'. Expected 0 arguments but got 1: extra.\nTry: holdfast status --help"],
     [['help', 'nope'], "unknown command 'nope'\nTry: holdfast --help"],
+    [['help', 'audit', 'nope', '--data', 'x'], "unknown command 'nope'\nTry: holdfast audit --help"],
   ])('%j is a usage error: 2, with a hint', async (args, message) => {
     expect(await cli(args)).toEqual({ code: 2, stdout: '', stderr: `holdfast: ${message}\n` })
   })
@@ -163,6 +164,27 @@ describe('help and version', () => {
       expect(asked.stdout).toContain('--data <dir>')
     }
     expect((await cli(['help', 'audit', 'tail'])).stdout).toBe((await cli(['audit', 'tail', '-h'])).stdout)
+  })
+
+  test.each([
+    [
+      ['help', 'audit', 'tail', '--data', 'DATA'],
+      ['audit', 'tail'],
+    ],
+    [
+      ['help', 'audit', 'tail', '-n', '5'],
+      ['audit', 'tail'],
+    ],
+    [
+      ['help', '--data', 'DATA', 'budget', 'status', 'acme'],
+      ['budget', 'status'],
+    ],
+    [['--data', 'DATA', 'help', 'status', '--json'], ['status']],
+    [['help', 'status', '--nope'], ['status']],
+    [['help', '--data', 'DATA'], []],
+  ])('%j prints help, and runs nothing', async (args, command) => {
+    const asked = await cli(args.map((arg) => (arg === 'DATA' ? data : arg)))
+    expect(asked).toEqual(await cli([...command, '--help']))
   })
 
   test('--version is that of the package', async () => {

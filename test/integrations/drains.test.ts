@@ -2,7 +2,9 @@
 // what is known later corrects it.
 
 import { describe, expect, test } from 'vitest'
+import { createDrains } from '../../integrations/drains.ts'
 import type { GuardOptions } from '../../integrations/transport.ts'
+import { sleep } from '../../src/lib/clock.ts'
 import { errorOf, until, type Bench } from '../../src/testing/integration-bench.ts'
 import { chatBody, endsOf, onBench, poster } from './bench.ts'
 
@@ -87,6 +89,78 @@ describe('an answer whose caller left', () => {
       expect(line!.spent).toBeGreaterThan(bench.provider.bill().nanoUsd)
       await until('the budget has the real use', async () => (await bench.spent()) === bench.provider.bill().nanoUsd)
     }))
+})
+
+describe('an error that answers a caller who left before', () => {
+  test.each([
+    [429, 'released'],
+    [500, 'charged'],
+  ])('%i ends the hold by its status alone, and its body is not read', (status, end) =>
+    onBench({}, async (bench) => {
+      let cancelled = false
+      const leaver = new AbortController()
+      const body = new ReadableStream<Uint8Array>({ cancel: () => void (cancelled = true) })
+      const fetch = async (): Promise<Response> => {
+        leaver.abort(new Error('I have to go'))
+        return new Response(body, { status })
+      }
+      await expect(poster(bench, { fetch })(chatBody(), { signal: leaver.signal })).rejects.toThrow('I have to go')
+      expect(await endsOf(bench)).toEqual([end])
+      await until('its body is given back', () => cancelled)
+    }),
+  )
+
+  test('and whose body breaks off breaks nothing else', () =>
+    onBench({}, async (bench) => {
+      const unhandled = listenForUnhandled()
+      const leaver = new AbortController()
+      const fetch = async (): Promise<Response> => {
+        leaver.abort(new Error('I have to go'))
+        const body = new ReadableStream<Uint8Array>({ start: (controller) => controller.error(new Error('the line is dead')) })
+        return new Response(body, { status: 429 })
+      }
+      await expect(poster(bench, { fetch })(chatBody(), { signal: leaver.signal })).rejects.toThrow('I have to go')
+      expect(await endsOf(bench)).toEqual(['released'])
+      expect(await unhandled()).toEqual([])
+    }))
+})
+
+/** Collects promises that are rejected for nobody, which would end a process. */
+function listenForUnhandled(): () => Promise<readonly unknown[]> {
+  const reasons: unknown[] = []
+  const listener = (reason: unknown): unknown => reasons.push(reason)
+  process.on('unhandledRejection', listener)
+  return async () => {
+    // They are reported after the microtasks of a turn.
+    await sleep(20)
+    process.off('unhandledRejection', listener)
+    return reasons
+  }
+}
+
+describe('a drain', () => {
+  test('that fails by itself cuts the upstream, and there is room again', async () => {
+    const drains = createDrains(1, 60_000)
+    const upstream = new AbortController()
+    let gaveUp = false
+    const work = async (): Promise<void> => {
+      throw new RangeError('an event without end')
+    }
+    drains.run(upstream, work, async () => void (gaveUp = true))
+    await until('it is over', () => drains.running === 0)
+    expect([upstream.signal.aborted, gaveUp]).toEqual([true, true])
+  })
+
+  test('that cannot even be given up is rejected for nobody', async () => {
+    const unhandled = listenForUnhandled()
+    const drains = createDrains(1, 60_000)
+    const fail = async (): Promise<void> => {
+      throw new Error('no')
+    }
+    drains.run(new AbortController(), fail, fail)
+    expect(await unhandled()).toEqual([])
+    expect(drains.running).toBe(0)
+  })
 })
 
 describe('a deadline that passes', () => {

@@ -6,6 +6,7 @@ import { zodFunction, zodResponseFormat, zodTextFormat } from 'openai/helpers/zo
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { wrapOpenAI } from '../../integrations/openai.ts'
+import { memoryStore, openKernel } from '../../src/index.ts'
 import { Refusal, findRefusal } from '../../src/lib/errors.ts'
 import { SUITE_MODEL, errorOf, type Bench, type BenchOptions } from '../../src/testing/integration-bench.ts'
 import { testIntegration } from '../../src/testing/integration-suite.ts'
@@ -122,8 +123,29 @@ describe('a refusal', () => {
   test('of an endpoint that cannot be metered names the option that lets it through', () =>
     withClient({}, async (bench, client) => {
       const error = await errorOf(async () => client.embeddings.create({ model: 'text-embedding-3-small', input: 'x' }))
-      expect(error).toMatchObject({ code: 'ERR_UNMETERED', message: expect.stringContaining("passthrough: ['/embeddings']") })
+      expect(error).toMatchObject({ code: 'ERR_UNMETERED', message: expect.stringContaining("passthrough: ['/v1/embeddings']") })
+      expect(bench.scope.refusal).toMatchObject({ code: 'ERR_UNMETERED' })
+      expect(bench.records('refused')).toMatchObject([{ code: 'ERR_UNMETERED' }])
       await expect(client.models.list()).resolves.toMatchObject({ object: 'list' })
+      expect(bench.provider.bill().requests).toBe(0)
+    }))
+
+  test('of such an endpoint is only an event where the kernel observes, and the SDK has its answer', async () => {
+    const events: string[] = []
+    const onEvent = ({ type }: { readonly type: string }): unknown => events.push(type)
+    await using kernel = await openKernel({ store: memoryStore(), mode: 'observe', budgets: { acme: { usd: 1 } }, onEvent })
+    const fetch = async (): Promise<Response> => Response.json({ object: 'list', data: [{ embedding: [0.5], index: 0 }] })
+    const client = wrapOpenAI(new OpenAI({ apiKey: 'test', fetch }), kernel.scope({ agent: 'a', task: 't', budget: 'acme' }))
+    const input = { model: 'text-embedding-3-small', input: 'x', encoding_format: 'float' as const }
+    expect((await client.embeddings.create(input)).data[0]!.embedding).toEqual([0.5])
+    expect(events).toEqual(['would-refuse'])
+  })
+
+  test('of a call that can be metered is not avoided by a passthrough of another path', () =>
+    onBench({ limit: 1 }, async (bench) => {
+      const client = new OpenAI({ apiKey: 'test', baseURL: bench.provider.baseURL, maxRetries: 0 })
+      const wrapped = wrapOpenAI(client, bench.scope, { passthrough: ['/completions'] })
+      expect(await errorOf(async () => wrapped.chat.completions.create(HELLO))).toMatchObject({ code: 'ERR_BUDGET_EXCEEDED' })
       expect(bench.provider.bill().requests).toBe(0)
     }))
 

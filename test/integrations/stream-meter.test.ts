@@ -201,6 +201,71 @@ describe('a metered stream', () => {
       expect(await endsOf(bench)).toEqual(['charged'])
     }))
 
+  test('that is left in the middle of an endless event is cut off, and its connection is closed', () =>
+    onBench({}, async (bench) => {
+      let closed = false
+      const megabyte = new Uint8Array(1024 * 1024).fill(120)
+      const fetch: typeof globalThis.fetch = async (_url, init) => {
+        init!.signal!.addEventListener('abort', () => (closed = true))
+        return replaying([bytesOf('data: {"choices":[]}\n\n'), ...Array.from({ length: 40 }, () => megabyte)])('')
+      }
+      const reader = (await poster(bench, { fetch })(chatBody({ stream: true }))).body!.getReader()
+      await reader.read()
+      await reader.cancel()
+      expect(await endsOf(bench)).toEqual(['charged'])
+      expect(closed).toBe(true)
+    }))
+
+  test('that is left is settled even when its usage comes without a last newline', () =>
+    onBench({}, async (bench) => {
+      const end = textOf([recorded]).replace('data: [DONE]\n\n', '').trimEnd()
+      const first = end.indexOf('\n\n') + 2
+      const fetch = replaying([bytesOf(end.slice(0, first)), bytesOf(end.slice(first))])
+      const reader = (await poster(bench, { fetch })(chatBody({ stream: true }))).body!.getReader()
+      await reader.read()
+      await reader.cancel()
+      expect(await endsOf(bench)).toEqual(['settled'])
+      expect(await bench.spent()).toBe(cost)
+    }))
+
+  test.each(['Text/Event-Stream; Charset=UTF-8', undefined, 'text/plain', 'application/octet-stream'])(
+    'is passed on as it comes, and settled, when its type is %s',
+    (type) =>
+      onBench({}, async (bench) => {
+        let handedOut = false
+        const chunks = cutAt(recorded, [recorded.indexOf(10) + 2])
+        const body = new ReadableStream<Uint8Array>(
+          {
+            pull(controller) {
+              if (chunks.length === 1 && !handedOut) controller.error(new Error('it was read to its end before its caller had it'))
+              else if (chunks.length > 0) controller.enqueue(chunks.shift()!)
+              else controller.close()
+            },
+          },
+          { highWaterMark: 0 },
+        )
+        const fetch = async (): Promise<Response> => new Response(body, type === undefined ? {} : { headers: { 'content-type': type } })
+        const response = await poster(bench, { fetch })(chatBody({ stream: true }))
+        handedOut = true
+        expect(await response.text()).toBe(withoutUsage())
+        expect(await bench.spent()).toBe(cost)
+      }),
+  )
+
+  test.each([
+    ['application/json', 'settled'],
+    ['Application/Problem+JSON; charset=utf-8', 'settled'],
+    ['text/html', 'charged'],
+  ])('that came as %s instead is no stream, and is passed on whole', (type, end) =>
+    onBench({}, async (bench) => {
+      const text = `{"id":"x","choices":[],"usage":${JSON.stringify(usageOf(2))}}`
+      const answer = end === 'settled' ? text : `<html>${text}</html>`
+      const response = await poster(bench, { fetch: replaying([bytesOf(answer)], type) })(chatBody({ stream: true }))
+      expect(await response.text()).toBe(answer)
+      expect(await endsOf(bench)).toEqual([end])
+    }),
+  )
+
   test.each(['completed', 'incomplete', 'failed'])('of the Responses API is settled by its response.%s event', (end) =>
     onBench({}, async (bench) => {
       const usage = { input_tokens: 5, output_tokens: 2, total_tokens: 7 }

@@ -11,6 +11,7 @@ import { memoryStore, openKernel } from '../../src/index.ts'
 import { SUITE_MODEL, capOf, until } from '../../src/testing/integration-bench.ts'
 import { startProvider } from '../../src/testing/provider.ts'
 import type { Verdict } from '../../src/waist/gate.ts'
+import type { Scope } from '../../src/waist/scope.ts'
 import { chatBody, endsOf, onBench, poster } from './bench.ts'
 
 async function refusalIn(response: Response) {
@@ -65,6 +66,23 @@ describe('what costs nothing passes', () => {
       expect(sent[0]!.body).toBe(form)
       expect(await new Response(sent[1]!.body).text()).toBe('{"input":"x"}')
     }))
+
+  test.each(['/completions', '/v1/chat/completions', '/responses'])('but no endpoint that can be metered, by %s', (path) =>
+    onBench({}, async (bench) => {
+      const guarded = guardFetch(bench.scope, { passthrough: [path] })
+      await guarded(`${bench.provider.baseURL}/chat/completions`, { method: 'POST', body: chatBody() })
+      await guarded(`${bench.provider.baseURL}/responses`, { method: 'POST', body: JSON.stringify({ model: SUITE_MODEL, input: 'x' }) })
+      expect(await endsOf(bench)).toEqual(['settled', 'settled'])
+    }),
+  )
+
+  test('by whole segments: a path whose last segment only ends like the declared one is refused', () =>
+    onBench({}, async (bench) => {
+      const guarded = guardFetch(bench.scope, { passthrough: ['embeddings'], fetch: async () => Response.json({}) })
+      const post = (path: string): Promise<Response> => guarded(`http://127.0.0.1/v1/${path}`, { method: 'POST', body: '{}' })
+      expect((await post('embeddings')).status).toBe(200)
+      expect(await refusalIn(await post('my-embeddings'))).toMatchObject({ code: 'ERR_UNMETERED' })
+    }))
 })
 
 describe('what cannot be metered is refused, and nothing is sent', () => {
@@ -74,8 +92,15 @@ describe('what cannot be metered is refused, and nothing is sent', () => {
       const refusal = await refusalIn(response)
       expect(refusal).toMatchObject({
         code: 'ERR_UNMETERED',
-        details: { wouldPass: expect.stringContaining("passthrough: ['/embeddings']") },
+        details: { wouldPass: expect.stringContaining("passthrough: ['/v1/embeddings']") },
       })
+    }))
+
+  test('a POST of a path without end: what is recorded of it has one', () =>
+    onBench({}, async (bench) => {
+      const refusal = await refusalIn(await guardFetch(bench.scope)(`http://127.0.0.1/${'x'.repeat(100_000)}`, { method: 'POST' }))
+      expect(refusal!.code).toBe('ERR_UNMETERED')
+      expect(JSON.stringify(bench.records('refused')).length).toBeLessThan(2_000)
     }))
 
   const form = new FormData()
@@ -97,7 +122,45 @@ describe('what cannot be metered is refused, and nothing is sent', () => {
       expect(bench.records('intent')).toEqual([])
     }),
   )
+
+  const UNREADABLE = [
+    ['a POST to another endpoint', '/embeddings', '{}'],
+    ['a body that is no text', '/chat/completions', form],
+    ['text that is not JSON', '/responses', 'model=gpt'],
+    ['JSON that is no object', '/chat/completions', '[1]'],
+    ['a request without a bound', '/chat/completions', chatBody({ max_tokens: -1 })],
+  ] as const
+
+  test.each(UNREADABLE)('%s leaves a record, and is the refusal of the scope', (_, path, body) =>
+    onBench({}, async (bench) => {
+      await guardFetch(bench.scope)(`${bench.provider.baseURL}${path}`, { method: 'POST', body })
+      expect(bench.records('refused')).toMatchObject([{ code: 'ERR_UNMETERED', budget: 'suite/run' }])
+      expect(bench.scope.refusal).toMatchObject({ code: 'ERR_UNMETERED' })
+    }),
+  )
+
+  test.each(UNREADABLE)('but where the kernel only observes, %s is sent as it is, and the operator is told', (_, path, body) =>
+    observing(async (scope, events) => {
+      const sent: unknown[][] = []
+      const fetch: typeof globalThis.fetch = async (...request) => (sent.push(request), Response.json({ data: 'an answer' }))
+      const init: RequestInit = { method: 'POST', body, headers: { 'content-length': '2' } }
+      const response = await guardFetch(scope, { fetch })(`http://127.0.0.1/v1${path}`, init)
+      expect([response.status, await response.json()]).toEqual([200, { data: 'an answer' }])
+      expect(sent).toEqual([[`http://127.0.0.1/v1${path}`, init]])
+      expect(sent[0]![1]).toBe(init)
+      expect(events).toEqual(['would-refuse'])
+    }),
+  )
 })
+
+/** A scope of a kernel that refuses nothing, and the events of that kernel. */
+async function observing(run: (scope: Scope, events: readonly string[]) => Promise<void>): Promise<void> {
+  const events: string[] = []
+  const onEvent = ({ type }: { readonly type: string }): unknown => events.push(type)
+  await using kernel = await openKernel({ store: memoryStore(), mode: 'observe', budgets: { acme: { usd: 1 } }, onEvent })
+  await run(kernel.scope({ agent: 'a', task: 't', budget: 'acme' }), events)
+  expect(await kernel.budgets()).toMatchObject([{ spent: 0, out: 0, balanced: true }])
+}
 
 describe('a request may be given in any form that fetch takes', () => {
   const bytes = new TextEncoder().encode(chatBody())

@@ -12,8 +12,7 @@ import {
   unknownPriceFix,
   type PriceOverride,
 } from '../../src/metering/prices.ts'
-import type { ModelPrice, Prices } from '../../src/waist/price.ts'
-import type { Usage } from '../../src/waist/price.ts'
+import type { ModelPrice, Prices, Usage } from '../../src/waist/price.ts'
 
 const nothing: Usage = {
   inputTokens: 0,
@@ -56,8 +55,19 @@ describe('the price list', () => {
   })
 
   it.each([
+    ['azure.chat', 'gpt-4o-mini', 'azure/gpt-4o-mini'],
+    ['azure.responses', 'gpt-4o-mini', 'azure/gpt-4o-mini'],
+    ['deepseek.chat', 'deepseek-chat', 'deepseek/deepseek-chat'],
+    ['groq.chat', 'llama-3.3-70b-versatile', 'groq/llama-3.3-70b-versatile'],
+    ['openrouter.chat', 'openai/gpt-4o-mini', 'openrouter/openai/gpt-4o-mini'],
+  ])('knows %s by its first part, as it knows overrides', (provider, model, entry) => {
+    expect(prices.find(model, provider)?.source).toBe(`genai-prices 0.1.8 ${entry}`)
+  })
+
+  it.each([
     ['a model nobody knows', 'nope-9', undefined],
     ['a provider nobody knows', 'gpt-4o', 'nope'],
+    ['a provider nobody knows, with its API', 'gpt-4o', 'nope.chat'],
     ['an entry without any price', 'gemma-3', 'google'],
     ['a price by the hour of audio', 'whisper-1', 'openai'],
     ['a service tier', 'gpt-4o@priority', 'openai'],

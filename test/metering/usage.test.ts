@@ -295,6 +295,7 @@ describe('AI SDK', () => {
       outputTokens: 600,
       toolCalls: { web_search: 3 },
     })
+    expect(readAiSdkUsage(anthropic, { web_search: 1, mcp: 2 })?.toolCalls).toEqual({ web_search: 3, mcp: 2 })
   })
 
   it('refuses an Anthropic model whose lifetimes exceed what was written', () => {
