@@ -27,27 +27,30 @@ export async function assertStoreIsWhole(directory: string, store: Store): Promi
     .flatMap(({ name, found }) => (found?.isFile() === true ? [{ name, at: found.mtimeMs }] : []))
     .sort((a, b) => b.at - a.at)
     .slice(0, MAX_CHAINS)
-  for (const { name } of newest) {
-    const note = lastNote(join(folder, name))
+  const notes = newest
+    .flatMap(({ name }) => lastNote(folder, name) ?? [])
     // The same data, or the same place: a store that was deleted comes back with another id.
-    if (note === undefined || (note.storeId !== store.id && note.storeName !== store.name)) continue
-    if ((await store.holds(note.head)) !== 'no') continue
-    throw new HoldfastError(
-      'ERR_DAMAGE',
-      `${store.name} has lost writes that it acknowledged: the chain ${name} notes a line that ends at byte ${note.head.bytes} of segment ${note.head.segment}, and it is not there. Nothing is opened.`,
-    )
-  }
+    .filter(({ storeId, storeName }) => storeId === store.id || storeName === store.name)
+  const held = await store.holds(notes.map(({ head }) => head))
+  const lost = notes.find((_, index) => held[index] === 'no')
+  if (lost === undefined) return
+  throw new HoldfastError(
+    'ERR_DAMAGE',
+    `${store.name} has lost writes that it acknowledged: the chain ${lost.name} notes a line that ends at byte ${lost.head.bytes} of segment ${lost.head.segment}, and it is not there. Nothing is opened.`,
+  )
 }
 
 interface Note {
+  /** Of the chain file. */
+  readonly name: string
   readonly storeId: unknown
   readonly storeName: unknown
   readonly head: StoreHead
 }
 
 /** The last store head that a chain file notes, if there is one. Records that do not hold are the audit's business. */
-function lastNote(file: string): Note | undefined {
-  const descriptor = openSync(file, 'r')
+function lastNote(folder: string, name: string): Note | undefined {
+  const descriptor = openSync(join(folder, name), 'r')
   try {
     const { size } = fstatSync(descriptor)
     const first = firstLine(descriptor)
@@ -58,7 +61,7 @@ function lastNote(file: string): Note | undefined {
     for (const line of tail.split('\n').toReversed()) {
       const decoded = line.includes('"store":{') ? decodeRecord(line) : undefined
       if (decoded === undefined || 'fault' in decoded) continue
-      return { storeId, storeName, head: decoded.record['store'] as unknown as StoreHead }
+      return { name, storeId, storeName, head: decoded.record['store'] as unknown as StoreHead }
     }
     return undefined
   } finally {

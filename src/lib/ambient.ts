@@ -10,7 +10,7 @@ export interface Ambient {
   /** The run that the task belongs to. */
   readonly run?: object
   /** The hold of the model call that is being made. */
-  readonly hold?: object
+  readonly hold?: object | undefined
 }
 
 const KEY = Symbol.for('holdfast.ambient.1')

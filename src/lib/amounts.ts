@@ -4,8 +4,10 @@
 /** Amounts by dimension, such as `{ usd: 1_500_000, tokens: 1200, calls: 1 }`; `usd` in nano-USD. */
 export type Amounts = Readonly<Record<string, number>>
 
-/** Nano-USD in one US dollar. */
-export const NANO_USD_PER_USD = 1_000_000_000
+/** The amount of a dimension, 0 where there is none. A dimension may have the name of something that every object has. */
+export function amountOf(amounts: Amounts, dimension: string): number {
+  return Object.hasOwn(amounts, dimension) ? amounts[dimension]! : 0
+}
 
 /** Largest amount a counter can hold: 2^53 - 1, which is 9,007,199.25 USD in nano-USD. */
 export const MAX_AMOUNT: number = Number.MAX_SAFE_INTEGER

@@ -14,9 +14,17 @@ export type RefusalCode =
   | 'ERR_NO_SCOPE'
   | 'ERR_PERMISSION_DENIED'
   | 'ERR_APPROVAL_REQUIRED'
+  | 'ERR_CONFLICT'
 
 /** Codes of failures: something is broken, misused or unreachable. Stable; switch on these. */
-export type FailureCode = 'ERR_STORE' | 'ERR_DAMAGE' | 'ERR_STORE_FULL' | 'ERR_BUDGET_DECLARATION' | 'ERR_HOLD_STATE' | 'ERR_CLOSED'
+export type FailureCode =
+  | 'ERR_STORE'
+  | 'ERR_DAMAGE'
+  | 'ERR_STORE_FULL'
+  | 'ERR_BUDGET_DECLARATION'
+  | 'ERR_HOLD_STATE'
+  | 'ERR_PROPOSAL_STATE'
+  | 'ERR_CLOSED'
 
 /** Every code that a {@link HoldfastError} can carry. */
 export type ErrorCode = RefusalCode | FailureCode
@@ -56,6 +64,18 @@ export interface BudgetFacts {
   readonly needed: number
 }
 
+/** Which key is not as it was read, and who wrote it. Version 0 is an absent key. */
+export interface ConflictFacts {
+  readonly key: string
+  /** The version that was read. */
+  readonly readVersion: number
+  /** The version now. */
+  readonly version: number
+  /** Who wrote it last; absent when the key is. */
+  readonly agent?: string
+  readonly task?: string
+}
+
 /** Typed fields of a {@link Refusal}; which are set depends on its code. */
 export interface RefusalDetails {
   readonly agent?: string
@@ -63,6 +83,8 @@ export interface RefusalDetails {
   /** Canonical hash of the arguments, the thing to approve on `ERR_APPROVAL_REQUIRED`. */
   readonly argsHash?: string
   readonly budget?: BudgetFacts
+  /** Of `ERR_CONFLICT`. */
+  readonly conflict?: ConflictFacts
   /** The smallest change that would have let this action pass, for the operator. */
   readonly wouldPass?: string
   /** True when nothing of the kind fits any more, so that the whole run is over and the answer is remembered. */
@@ -83,6 +105,7 @@ const MODEL_MESSAGES: Record<RefusalCode, string> = {
   ERR_NO_SCOPE: 'This work is not set up to run anything. Report this to the operator.',
   ERR_PERMISSION_DENIED: 'You may not do this. Do not try it again; go on without it.',
   ERR_APPROVAL_REQUIRED: 'This needs the approval of a person first. Do not try it again until you are told that it was approved.',
+  ERR_CONFLICT: 'Somebody else changed what this was based on, so nothing was written. Read it again and decide anew.',
 }
 
 /**

@@ -15,6 +15,14 @@ export function newId(): string {
   return pool.toString('base64url', used, (used += ID_BYTES))
 }
 
+/**
+ * Random text straight from the operating system, 16 characters of base64url. Slower than an id, and unlike an
+ * id not repeated by a copy of this process (a snapshot of its machine that is started twice).
+ */
+export function newNonce(): string {
+  return crypto.randomBytes(12).toString('base64url')
+}
+
 /** SHA-256 of text (as UTF-8) or bytes, 43 characters of base64url. */
 export function sha256(data: string | Uint8Array): string {
   return crypto.hash('sha256', data, 'base64url')

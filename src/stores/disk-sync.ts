@@ -21,31 +21,39 @@ export interface DiskSync {
  * @param fastMs - A sync that took this long or longer, ms, is not made in place the next time. The first one never is.
  */
 export function createDiskSync(descriptor: number, fastMs = 1): DiskSync {
+  let wantedBytes = 0
   let syncedBytes = 0
   let lastMs = Infinity
-  const running = new Set<Promise<void>>()
+  let running: Promise<void> | undefined
+  let failure: { readonly error: unknown } | undefined
 
-  async function inThread(): Promise<void> {
-    const syncing = fdatasyncAsync(descriptor)
-    running.add(syncing)
+  async function sync(): Promise<void> {
+    const covers = wantedBytes
+    const startedAt = performance.now()
     try {
-      await syncing
-    } finally {
-      running.delete(syncing)
+      if (lastMs < fastMs) fdatasyncSync(descriptor)
+      else await fdatasyncAsync(descriptor)
+      syncedBytes = covers
+    } catch (error) {
+      failure = { error }
     }
+    lastMs = performance.now() - startedAt
   }
 
   return {
     async upTo(bytes) {
-      if (bytes <= syncedBytes) return
-      const startedAt = performance.now()
-      if (lastMs < fastMs) fdatasyncSync(descriptor)
-      else await inThread()
-      lastMs = performance.now() - startedAt
-      syncedBytes = Math.max(syncedBytes, bytes)
+      wantedBytes = Math.max(wantedBytes, bytes)
+      // One at a time, and none after a failure: the system reports lost pages once, to one sync of a descriptor;
+      // another one, at the same time or later, would succeed and mean nothing.
+      while (bytes > syncedBytes) {
+        if (failure !== undefined) throw failure.error
+        const mine = (running ??= sync())
+        await mine
+        if (running === mine) running = undefined
+      }
     },
     async idle() {
-      await Promise.allSettled(running)
+      for (let last = running; last !== undefined; last = running) await last
     },
   }
 }

@@ -7,7 +7,7 @@
 
 import { closeSync, readSync, watch as watchFolder, writeSync, type FSWatcher } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { systemClock, type Clock } from '../lib/clock.ts'
+import { steady, systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { createDiskSync } from './disk-sync.ts'
@@ -78,8 +78,9 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
   const disk = createDiskSync(descriptor)
   let closing: Promise<void> | undefined
 
-  // Time never runs backwards in a store, whatever the clocks of its writers do.
-  const now = (): number => Math.max(clock.now(), fold.timeMs)
+  // The last line may be of a writer whose clock is ahead; what has expired in its eyes has expired for all.
+  const time = steady(clock)
+  const now = (): number => time(fold.timeMs)
 
   /** Appends one line with one write(2), and reads on to see whether it was accepted. */
   function append(batches: readonly Batch[], timeMs: number): readonly BatchResult[] | undefined {
@@ -148,16 +149,22 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): St
     }
   }
 
-  async function holds({ segment, bytes, hash }: StoreHead): Promise<'yes' | 'no' | 'unknown'> {
+  async function holds(heads: readonly StoreHead[]): Promise<readonly ('yes' | 'no' | 'unknown')[]> {
     fold.readOn()
-    if (segment !== 1) return 'unknown'
-    if (!fold.accepted(hash)) return 'no'
-    if (hash === storeId) return bytes === 0 ? 'yes' : 'no'
+    const accepted = fold.accepted(new Set(heads.map(({ hash }) => hash)))
+    return heads.map((head) => {
+      if (head.segment !== 1) return 'unknown'
+      return accepted.has(head.hash) && endsThere(head) ? 'yes' : 'no'
+    })
+  }
+
+  function endsThere({ bytes, hash }: StoreHead): boolean {
+    if (hash === storeId) return bytes === 0
     const ending = Buffer.from(lineEnding(hash))
-    if (bytes > fold.offset || bytes < ending.length) return 'no'
+    if (bytes > fold.offset || bytes < ending.length) return false
     const found = Buffer.alloc(ending.length)
     readSync(descriptor, found, 0, found.length, bytes - found.length)
-    return found.equals(ending) ? 'yes' : 'no'
+    return found.equals(ending)
   }
 
   async function close(): Promise<void> {

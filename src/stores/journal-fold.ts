@@ -33,8 +33,8 @@ export interface Fold {
   expect(line: JournalLine, bytes: Buffer, hash: string): void
   /** Reads on to the end of the file. @throws {HoldfastError} and from then on always the same one. */
   readOn(): void
-  /** True for the hash of an accepted line, and for the store id. */
-  accepted(hash: string): boolean
+  /** Those of the hashes that an accepted line has, or the store as its id. Reads the segment once at most, in parts. */
+  accepted(hashes: ReadonlySet<string>): ReadonlySet<string>
   /** Makes every later use fail with this error, or with the one that came first. */
   die(error: HoldfastError): HoldfastError
   readonly dead: HoldfastError | undefined
@@ -125,7 +125,7 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
     if (line.previous !== head) {
       // A slow writer's line names an earlier head and loses. One that names nothing we accepted means that
       // somebody accepted a line which is gone, or which stands in another place now.
-      if (acceptedWithin(endsAt, line.previous)) return
+      if (acceptedWithin(endsAt, new Set([line.previous])).size > 0) return
       throw damage(lines, 'it follows a line that is not in the file')
     }
     if (line.seal !== undefined) {
@@ -137,8 +137,17 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
     accept(line, hash)
   }
 
-  function acceptedWithin(bytes: number, hash: string): boolean {
-    return recentHeads.has(hash) || walkChain(readBytes(descriptor, 0, bytes), storeId, hash)
+  function acceptedWithin(bytes: number, hashes: ReadonlySet<string>): ReadonlySet<string> {
+    const found = new Set([...hashes].filter((hash) => hash === storeId || recentHeads.has(hash)))
+    let walked = storeId
+    for (let at = 0; at < bytes && found.size < hashes.size;) {
+      const chunk = readChunk(descriptor, at, bytes)
+      for (walked of walkChain(chunk, walked)) if (hashes.has(walked)) found.add(walked)
+      const end = chunk.lastIndexOf(10)
+      if (end < 0) break
+      at += end + 1
+    }
+    return found
   }
 
   function accept(line: JournalLine, hash: string): void {
@@ -163,7 +172,7 @@ export function createFold({ file, descriptor, storeId, onLine, onChange }: Fold
     expect(line, bytes, hash) {
       expected = { bytes, reading: { kind: 'line', line, hash } }
     },
-    accepted: (hash) => acceptedWithin(offset, hash),
+    accepted: (hashes) => acceptedWithin(offset, hashes),
     die,
     get head() {
       return head

@@ -166,27 +166,25 @@ function withItsLength(body: Buffer, length: number): Buffer {
 }
 
 /**
- * Finds out whether `wanted` is an accepted line of a segment, or what the segment starts on, by walking the
- * chain from there. Only the two hashes at known places of each line are looked at: everything else was judged
- * when it was folded.
+ * The hashes of the accepted lines in a part of a segment, found by walking the chain from the head that the part
+ * starts on. Only the two hashes at known places of each line are looked at: everything else was judged when it
+ * was folded.
  */
-export function walkChain(segment: Buffer, start: string, wanted: string): boolean {
-  if (wanted === start) return true
+export function* walkChain(part: Buffer, start: string): Generator<string, void> {
   let head = start
-  for (let at = 0; at < segment.length;) {
-    const end = segment.indexOf(10, at)
-    if (end < 0) return false
-    const header = HEADER.exec(segment.toString('latin1', at, Math.min(end, at + 24)))
+  for (let at = 0; at < part.length;) {
+    const end = part.indexOf(10, at)
+    if (end < 0) return
+    const header = HEADER.exec(part.toString('latin1', at, Math.min(end, at + 24)))
     if (header !== null && end - at === Number(header[1])) {
       const previousAt = at + header[0].length
-      if (segment.toString('latin1', previousAt, previousAt + HASH_LENGTH) === head) {
-        head = hashAtEnd(segment.subarray(at, end))
-        if (head === wanted) return true
+      if (part.toString('latin1', previousAt, previousAt + HASH_LENGTH) === head) {
+        head = hashAtEnd(part.subarray(at, end))
+        yield head
       }
     }
     at = end + 1
   }
-  return false
 }
 
 /** The last bytes of a line with this hash, newline included. */

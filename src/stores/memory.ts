@@ -1,7 +1,7 @@
 // The shortest reading of the store contract: a table in this process. State dies with the process, so
 // budgets on it hold for one process only.
 
-import { systemClock, type Clock } from '../lib/clock.ts'
+import { steady, systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import type { BatchResult, Store } from './store.ts'
@@ -22,13 +22,12 @@ export function memoryStore({ clock = systemClock }: MemoryStoreOptions = {}): S
   const table = createTable()
   const watchers = createWatchers()
   let version = 0
-  let timeMs = 0
   let closed = false
   const assertOpen = (): void => {
     if (closed) throw new HoldfastError('ERR_CLOSED', 'This memory store is closed.')
   }
-  // Time never runs backwards in a store: what was found expired stays so.
-  const passed = (): number => (timeMs = Math.max(timeMs, clock.now()))
+  // What was found expired stays so.
+  const passed = steady(clock)
 
   return {
     name: 'memory',

@@ -78,7 +78,7 @@ export interface Store {
   now(): Promise<number>
   /** Calls back, soon and at least once, after keys with this prefix changed: a wake-up, never a count. Returns the stop function. */
   watch(prefix: string, wake: () => void): () => void
-  /** Finds out whether what this store once acknowledged is still in it. Stores that name no head have no such question. */
-  holds?(head: StoreHead): Promise<'yes' | 'no' | 'unknown'>
+  /** Says of each head that this store once named whether it is still in it. Stores that name none have no such question. */
+  holds?(heads: readonly StoreHead[]): Promise<readonly ('yes' | 'no' | 'unknown')[]>
   close(): Promise<void>
 }

@@ -81,7 +81,7 @@ export function faultyStore(store: Store, plan: FaultPlan): FaultyStore {
     list: (prefix, range) => store.list(prefix, range),
     now: () => store.now(),
     watch: (prefix, wake) => store.watch(prefix, wake),
-    ...(store.holds === undefined ? {} : { holds: (head) => store.holds!(head) }),
+    ...(store.holds === undefined ? {} : { holds: (heads) => store.holds!(heads) }),
     close: () => store.close(),
   }
 }

@@ -353,7 +353,7 @@ const closing: readonly StoreCase[] = [
       await assertClosed(() => store.now())
       await assertClosed(() => store.watch('', () => {}))
       await assertClosed(() => commit(adding('k/n', 1)))
-      if (store.holds !== undefined) await assertClosed(() => store.holds!({ segment: 1, bytes: 0, hash: '' }))
+      if (store.holds !== undefined) await assertClosed(() => store.holds!([{ segment: 1, bytes: 0, hash: '' }]))
     },
   },
   {

@@ -121,11 +121,22 @@ describe('a chain file that is odd', () => {
   })
 })
 
+test('all chains are asked about in one question', async () => {
+  const { directory } = await worked()
+  for (let more = 0; more < 4; more++) await use(directory, 1)
+  const real = fileStore(directory, { durability: 'os' })
+  const asked: number[] = []
+  const counting: Store = { ...real, holds: async (heads) => (asked.push(heads.length), real.holds!(heads)) }
+  await assertStoreIsWhole(directory, counting)
+  expect(asked).toEqual([5])
+  await real.close()
+})
+
 test('a store that cannot say is believed', async () => {
   const { directory } = await worked()
   const real = fileStore(directory, { durability: 'os' })
-  const unsure: Store = { ...real, holds: async () => 'unknown' }
-  await expect(assertStoreIsWhole(directory, unsure)).resolves.toBeUndefined()
-  await expect(assertStoreIsWhole(directory, { ...real, holds: async () => 'no' })).rejects.toMatchObject({ code: 'ERR_DAMAGE' })
+  const saying = (answer: 'no' | 'unknown'): Store => ({ ...real, holds: async (heads) => heads.map(() => answer) })
+  await expect(assertStoreIsWhole(directory, saying('unknown'))).resolves.toBeUndefined()
+  await expect(assertStoreIsWhole(directory, saying('no'))).rejects.toMatchObject({ code: 'ERR_DAMAGE' })
   await real.close()
 })

@@ -190,7 +190,7 @@ describe('the end of a chain', () => {
     const before = records().length
     const approval = { agent: 'ann', tool: 'pay', argsHash: sha256(''), by: 'eve', expiresInMs: 1_000 }
     await expect(kernel.approve(approval)).rejects.toMatchObject({ code: 'ERR_CLOSED' })
-    expect(() => scope.report({ type: 'assumed', message: 'late' })).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }))
+    expect(() => scope.report({ type: 'assumed', message: 'late' })).not.toThrow()
     await attempt.settle({ usd: 1, calls: 1 })
     expect(events).toContain('audit-gap')
     expect(records()).toHaveLength(before)

@@ -9,7 +9,7 @@ import { times } from '../../src/testing/store-bench.ts'
 import { temporaryDirectory } from './journal.ts'
 
 /** A descriptor that can be synced until it is swapped for a pipe, on which fdatasync(2) fails. */
-function syncable(): { readonly descriptor: number; readonly breakIt: () => void } {
+function syncable(): { readonly descriptor: number; readonly breakIt: () => void; readonly mendIt: () => void } {
   const directory = temporaryDirectory()
   const pipe = join(directory, 'pipe')
   execFileSync('mkfifo', [pipe])
@@ -19,6 +19,10 @@ function syncable(): { readonly descriptor: number; readonly breakIt: () => void
     breakIt() {
       closeSync(descriptor)
       expect(openSync(pipe, constants.O_RDWR)).toBe(descriptor)
+    },
+    mendIt() {
+      closeSync(descriptor)
+      expect(openSync(join(directory, 'file'), 'a')).toBe(descriptor)
     },
   }
 }
@@ -48,6 +52,24 @@ describe.each([
     await expect(disk.upTo(20)).rejects.toThrow('EINVAL')
     closeSync(descriptor)
   })
+})
+
+test.each([
+  ['in place', Infinity],
+  ['in a thread', 0],
+])('after a sync that failed, %s, none succeeds: the system reports lost pages to one sync only', async (_, fastMs) => {
+  const { descriptor, breakIt, mendIt } = syncable()
+  const disk = createDiskSync(descriptor, fastMs)
+  await disk.upTo(10)
+  breakIt()
+  // The second one is asked for before anybody can know that the first one failed.
+  const both = [disk.upTo(20), disk.upTo(30)]
+  await expect(both[0]).rejects.toThrow('EINVAL')
+  await expect(both[1]).rejects.toThrow('EINVAL')
+  mendIt()
+  await disk.upTo(10)
+  for (const bytes of [20, 30, 40]) await expect(disk.upTo(bytes)).rejects.toThrow('EINVAL')
+  closeSync(descriptor)
 })
 
 test('idle waits for the syncs in threads: until then nobody may close the file', async () => {

@@ -143,6 +143,31 @@ test('a line that lacks nothing but its newline is unknown, and counts once the 
   expect(report).toEqual({ outcomes: ['applied', 'unknown', 'contended', 'applied'], found: [1, 3] })
 })
 
+test('of two groups whose syncs would run at once, none is acknowledged when the disk fails, though it says so once', () => {
+  const script = `
+    import fs from 'node:fs'
+    import { syncBuiltinESMExports } from 'node:module'
+    const real = fs.fdatasync
+    let failures = 0
+    fs.fdatasync = (descriptor, done) => {
+      // Slow, so that no sync is made in place; the failure is reported to the first sync after the first commit.
+      if (failures === 0) return real(descriptor, () => setTimeout(done, 5))
+      setTimeout(() => done(failures++ === 1 ? Object.assign(new Error('EIO'), { code: 'EIO' }) : null), 5)
+    }
+    syncBuiltinESMExports()
+    const { fileStore } = await import(${JSON.stringify(new URL('../../src/stores/file.ts', import.meta.url).href)})
+    const store = fileStore(process.argv[1])
+    const set = async (key) => (await store.apply([{ set: [{ key, value: 1 }] }])).outcome
+    const outcomes = [await set('a/0')]
+    failures = 1
+    outcomes.push(...(await Promise.all([set('a/1'), set('a/2')])))
+    outcomes.push(await set('a/3').catch((error) => error.code))
+    process.stdout.write(JSON.stringify(outcomes))`
+  const args = ['--input-type=module', '-e', script, temporaryDirectory()]
+  const outcomes: unknown = JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' }))
+  expect(outcomes).toEqual(['applied', 'unknown', 'unknown', 'ERR_STORE'])
+})
+
 interface DiskReport {
   readonly whenFull: { readonly acknowledged: number; readonly failures: Record<string, number>; readonly found: unknown }
   readonly acknowledged: number

@@ -5,9 +5,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { systemClock } from '../../src/lib/clock.ts'
 import { fileStore } from '../../src/stores/file.ts'
 import { settableClock } from '../../src/testing/store-bench.ts'
 import { testStore } from '../../src/testing/store-suite.ts'
+import { openStore, temporaryDirectory } from './journal.ts'
 
 for (const durability of ['fsync', 'os'] as const) {
   testStore(test, {
@@ -31,4 +33,23 @@ test('what a file store says it survives follows its durability', async () => {
     await store.close()
   }
   await rm(directory, { recursive: true })
+})
+
+test('time goes on, and keys expire, behind a writer whose clock was an hour ahead', async () => {
+  const directory = temporaryDirectory()
+  const aheadMs = Date.now() + 3_600_000
+  const ahead = openStore(directory, { clock: { now: () => aheadMs } })
+  await ahead.apply([{ set: [{ key: 'k/soon', value: 1, expiresAtMs: aheadMs + 50 }] }])
+  let passedMs = 0
+  const store = openStore(directory, { clock: { now: () => systemClock.now(), elapsed: () => passedMs } })
+  expect(await store.now()).toBe(aheadMs)
+  passedMs += 49
+  expect(await store.read(['k/soon'])).toMatchObject([{ value: 1 }])
+  passedMs += 1
+  expect(await store.read(['k/soon'])).toEqual([null])
+  expect(await store.apply([{ check: [{ key: 'k/soon', version: 0 }], set: [{ key: 'k/next', value: 1 }] }])).toMatchObject({
+    results: [{ outcome: 'ok' }],
+  })
+  // The time that has passed is in the journal now, for all.
+  expect(await ahead.now()).toBe(aheadMs + 50)
 })

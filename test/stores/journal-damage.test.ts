@@ -10,7 +10,7 @@ import { groupCommits } from '../../src/stores/group.ts'
 import { encodeLine } from '../../src/stores/journal-line.ts'
 import type { Batch, Store, StoreHead } from '../../src/stores/store.ts'
 import { times } from '../../src/testing/store-bench.ts'
-import { buildJournal, contentOf, countingBatch, countOf, openStore, textOf, type Journal } from './journal.ts'
+import { buildJournal, contentOf, countingBatch, countOf, holds, openStore, textOf, type Journal } from './journal.ts'
 
 const LINES = 1_000
 
@@ -123,14 +123,14 @@ describe(`in a journal of ${LINES} lines, the last one included`, () => {
     const journal = await buildJournal(LINES, adding)
     const last = journal.lines.at(-1)!.head
     const whole = openStore(journal.directory)
-    expect(await whole.holds!(last)).toBe('yes')
+    expect(await holds(whole, last)).toBe('yes')
     for (const removed of [1, 2, 3, 500, LINES]) {
       const kept = journal.lines.slice(0, LINES - removed)
       writeFileSync(journal.file, textOf(kept))
       const store = openStore(journal.directory)
       expect(await countOf(store)).toBe(kept.length)
-      expect(await store.holds!(last)).toBe('no')
-      for (const { head } of kept.slice(-3)) expect(await store.holds!(head)).toBe('yes')
+      expect(await holds(store, last)).toBe('no')
+      for (const { head } of kept.slice(-3)) expect(await holds(store, head)).toBe('yes')
     }
   })
 })
@@ -157,8 +157,8 @@ describe('damage that needs more than one byte', () => {
     writeFileSync(journal.file, textOf(journal.lines).replace(journal.lines[49]!.text, forged.text))
     const store = openStore(journal.directory)
     expect(await countOf(store)).toBe(49 + 2)
-    expect(await store.holds!(journal.lines[49]!.head)).toBe('no')
-    expect(await store.holds!(journal.lines[48]!.head)).toBe('yes')
+    expect(await holds(store, journal.lines[49]!.head)).toBe('no')
+    expect(await holds(store, journal.lines[48]!.head)).toBe('yes')
   })
 
   test('a last line that was made to look like a torn one, its end untouched, is not in the store for `holds` either', async () => {
@@ -167,7 +167,7 @@ describe('damage that needs more than one byte', () => {
     const longer = text.replace(/^\{"n":\d/, '{"n":9').replace(',1,null,0', ',7,null,0')
     writeFileSync(journal.file, textOf(journal.lines).replace(text, longer))
     const store = openStore(journal.directory)
-    expect([await countOf(store), await store.holds!(head)]).toEqual([49, 'no'])
+    expect([await countOf(store), await holds(store, head)]).toEqual([49, 'no'])
   })
 })
 
@@ -180,7 +180,7 @@ describe('foreign lines', () => {
     const store = openStore(journal.directory)
     expect(await countOf(store)).toBe(50)
     expect(await groupCommits(store).commit(countingBatch(50))).toMatchObject({ outcome: 'ok', values: [51] })
-    expect(await store.holds!(journal.lines[49]!.head)).toBe('yes')
+    expect(await holds(store, journal.lines[49]!.head)).toBe('yes')
   })
 
   test('a line that was decided on an old head is stale, also where that head is thousands of lines back', async () => {
@@ -235,11 +235,11 @@ describe('the head that a group names', () => {
     const store = openStore(journal.directory)
     const refused = await store.apply([{ check: [{ key: 'k/n', version: 1 }] }])
     expect(refused).toMatchObject({ outcome: 'applied', head: journal.lines[49]!.head })
-    expect(await store.holds!(journal.lines[49]!.head)).toBe('yes')
+    expect(await holds(store, journal.lines[49]!.head)).toBe('yes')
     const written = await store.apply([countingBatch(50)])
     const { head } = written as { readonly head: StoreHead }
     appendFileSync(journal.file, `${journal.lines[7]!.text}\n`)
-    expect(await openStore(journal.directory).holds!(head)).toBe('yes')
+    expect(await holds(openStore(journal.directory), head)).toBe('yes')
   })
 
   test('of an empty store is held, also when lines have come', async () => {
@@ -247,22 +247,22 @@ describe('the head that a group names', () => {
     const store = openStore(directory)
     const head = { segment: 1, bytes: 0, hash: storeId }
     expect(await store.apply([{ check: [{ key: 'k/n', version: 1 }] }])).toMatchObject({ outcome: 'applied', head })
-    expect(await store.holds!(head)).toBe('yes')
+    expect(await holds(store, head)).toBe('yes')
     await store.apply([countingBatch(0)])
-    expect(await store.holds!(head)).toBe('yes')
+    expect(await holds(store, head)).toBe('yes')
   })
 
   test('is not held at another place, with another hash or of another store, and unknown in another segment', async () => {
     const { directory, lines } = await buildJournal(50)
     const store = openStore(directory)
     const { head } = lines[20]!
-    expect(await store.holds!(head)).toBe('yes')
+    expect(await holds(store, head)).toBe('yes')
     for (const bytes of [0, 1, head.bytes - 1, head.bytes + 1, lines[21]!.head.bytes, 10_000_000]) {
-      expect(await store.holds!({ ...head, bytes })).toBe('no')
+      expect(await holds(store, { ...head, bytes })).toBe('no')
     }
-    for (const hash of [lines[21]!.head.hash, 'A'.repeat(43), '']) expect(await store.holds!({ ...head, hash })).toBe('no')
-    expect(await store.holds!((await buildJournal(50)).lines[20]!.head)).toBe('no')
-    expect(await store.holds!({ ...head, segment: 2 })).toBe('unknown')
+    for (const hash of [lines[21]!.head.hash, 'A'.repeat(43), '']) expect(await holds(store, { ...head, hash })).toBe('no')
+    expect(await holds(store, (await buildJournal(50)).lines[20]!.head)).toBe('no')
+    expect(await holds(store, { ...head, segment: 2 })).toBe('unknown')
   })
 })
 
@@ -293,15 +293,15 @@ describe('a journal that was cut', () => {
       expect(await countOf(store)).toBe(whole)
       expect((await store.list('k/', { limit: KEPT + 1 })).length).toBe(whole + 1)
       for (const [index, { head }] of [...journal.lines.entries()].slice(-4))
-        expect(await store.holds!(head)).toBe(index < whole ? 'yes' : 'no')
+        expect(await holds(store, head)).toBe(index < whole ? 'yes' : 'no')
       let committed: StoreHead | undefined
       const committer = groupCommits(store, { onStoreHead: (head) => (committed = head) })
       expect(await committer.commit({ add: [{ key: 'k/n', by: 1 }] })).toMatchObject({ outcome: 'ok', values: [whole + completed + 1] })
       await store.close()
       const again = fileStore(journal.directory, { durability: 'os' })
       expect(await countOf(again)).toBe(whole + completed + 1)
-      expect(await again.holds!(committed!)).toBe('yes')
-      expect(await again.holds!(journal.lines.at(-1)!.head)).toBe(whole + completed === KEPT ? 'yes' : 'no')
+      expect(await holds(again, committed!)).toBe('yes')
+      expect(await holds(again, journal.lines.at(-1)!.head)).toBe(whole + completed === KEPT ? 'yes' : 'no')
       await again.close()
     }
   })
@@ -346,7 +346,7 @@ describe('damage that appears while the store is open', () => {
       read: () => store.read([]),
       list: () => store.list('', { limit: 1 }),
       now: () => store.now(),
-      holds: () => store.holds!(journal.lines[0]!.head),
+      holds: () => holds(store, journal.lines[0]!.head),
       watch: () => store.watch('', () => {}),
     }
     for (const use of USES) {

@@ -83,3 +83,8 @@ export async function countOf(store: Store): Promise<number> {
 export function contentOf({ file }: { readonly file: string }): Buffer {
   return readFileSync(file)
 }
+
+/** What a store says of one head. */
+export async function holds(store: Store, head: StoreHead): Promise<'yes' | 'no' | 'unknown'> {
+  return (await store.holds!([head]))[0]!
+}

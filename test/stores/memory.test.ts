@@ -22,6 +22,17 @@ describe('memory', () => {
     expect(one.id).not.toBe(other.id)
   })
 
+  test('time goes on in it after its clock was set back', async () => {
+    const at = { now: 1_700_000_000_000, elapsed: 0 }
+    const store = memoryStore({ clock: { now: () => at.now, elapsed: () => at.elapsed } })
+    await store.apply([{ set: [{ key: 'k', value: 1, expiresAtMs: at.now + 10 }] }])
+    at.now -= 3_600_000
+    at.elapsed += 9
+    expect(await store.read(['k'])).toMatchObject([{ value: 1 }])
+    at.elapsed += 1
+    expect(await store.read(['k'])).toEqual([null])
+  })
+
   test('a memory store claims neither to be shared nor to be durable', () => {
     expect(memoryStore().capabilities).toEqual({ shared: 'process', durable: 'none' })
   })
