@@ -1,4 +1,5 @@
 import type { Amounts } from '../lib/amounts.ts'
+import type { Batch } from './batch.ts'
 
 /** What an agent proposes to do, told to the kernel before it happens. */
 export interface Action {
@@ -13,10 +14,17 @@ export interface Action {
    * on the path limits are not counted. @default nothing
    */
   readonly worst?: Amounts
+  /**
+   * Money that leaves the budget for a child, instead of being held: it counts in `kids` until the child is closed.
+   * An action has this or `worst`.
+   */
+  readonly allot?: Amounts
   /** The part of a model call's worst case that shrinks with its output cap; it comes on top of `worst`. */
   readonly output?: OutputBound
   /** The least that any action of this kind could use: when not even that is left, the run is over. */
   readonly smallest?: Amounts
+  /** A write that happens in the same commit as the hold, or not at all. A check in it that fails is `ERR_CONFLICT`. */
+  readonly with?: Batch
   /** Set when the price is not known: why, and the line that mends it. Refused wherever a budget limits `usd`. */
   readonly unpriced?: string
 }

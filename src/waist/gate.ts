@@ -1,14 +1,6 @@
 import type { RefusalCode } from '../lib/errors.ts'
-import type { Add, Check, SetKey } from './batch.ts'
+import type { Batch } from './batch.ts'
 import type { ProposedAction } from './action.ts'
-
-/** What a verdict adds to the one commit of `begin`: it happens together with the money, or not at all. */
-export interface Fragment {
-  readonly check?: readonly Check[]
-  readonly add?: readonly Add[]
-  readonly set?: readonly SetKey[]
-  readonly delete?: readonly string[]
-}
 
 /** What an action is narrowed to. */
 export interface Caps {
@@ -18,7 +10,8 @@ export interface Caps {
 
 /** A gate's answer. */
 export type Verdict =
-  | { readonly verdict: 'allow'; readonly caps?: Caps; readonly fragment?: Fragment }
+  /** `fragment` is its part of the one commit of `begin`: it happens together with the money, or not at all. */
+  | { readonly verdict: 'allow'; readonly caps?: Caps; readonly fragment?: Batch }
   /** A person has to approve first. */
   | { readonly verdict: 'ask'; readonly reason: string }
   | {

@@ -11,7 +11,8 @@ export interface Log {
   /**
    * Appends one record; when it returns, the record survives the death of this process.
    *
-   * @throws {HoldfastError} `ERR_STORE` when it cannot be written.
+   * @throws {HoldfastError} `ERR_STORE` when it cannot be written, `ERR_CLOSED` after the end of the chain.
+   * @throws {TypeError} For a field that is not JSON, or that is the record's own (`h`, `store`).
    */
   append(kind: LogKind, fields: { readonly [key: string]: Json }): void
   /** Number of records and hash of the last one, for the next group of commits. */

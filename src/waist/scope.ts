@@ -1,5 +1,6 @@
 import type { Amounts } from '../lib/amounts.ts'
 import type { Refusal } from '../lib/errors.ts'
+import type { Handoff, HandoffRequest } from './handoff.ts'
 import type { Prices } from './price.ts'
 import type { Action } from './action.ts'
 import type { Answer, Hold } from './hold.ts'
@@ -41,13 +42,27 @@ export interface Scope extends ScopeIdentity {
    * @param usageOf - What it used, from the result of `fn`. @default nothing but the counters that were held
    */
   run<T>(action: Action, fn: (hold: Hold) => Promise<T>, usageOf?: (result: T) => Amounts, answerOf?: (result: T) => Answer): Promise<T>
+  /**
+   * Hands work to another agent: moves its budget out of this scope's, in one commit that is recorded like any
+   * action, and makes a scope for it that can do less than this one, never more.
+   *
+   * @throws {Refusal} When the budget does not fit, or a gate says no.
+   * @throws {TypeError} {RangeError} For a request that cannot be understood, or a path deeper than 8 levels.
+   */
+  handoff(request: HandoffRequest): Promise<Handoff>
   /** Runs `fn` with this scope as the ambient one, as one run. */
   enter<T>(fn: () => T): T
+  /**
+   * Says no to what an integration cannot hold, such as a request without a bound: recorded like any refusal.
+   *
+   * @throws {Refusal} The given one. In observe mode it returns instead, having reported it: the action may pass.
+   */
+  refuse(refusal: Refusal): void
   /** The last refusal of the current run; outside of a run, the scope's last one. */
   readonly refusal: Refusal | undefined
   /** The price list of the kernel, loaded when it is first asked for. */
   prices(): Promise<Prices>
-  /** Reports what an integration noticed, such as an answer without usage. */
+  /** Reports what an integration noticed, such as an answer without usage. Never throws: somebody waits for that answer. */
   report(event: ScopeEvent): void
 }
 

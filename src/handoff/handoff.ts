@@ -1,0 +1,107 @@
+// A handoff: work that goes to another agent together with its money and its limits. The money moves out of the
+// budget of who hands off in one commit; the receiver's scope spends that and no more, under rules that can only
+// be narrower. Closing brings back what is left.
+
+import { allotmentBatch } from '../budget/allotment.ts'
+import type { Ledger } from '../budget/ledger.ts'
+import { toRecord } from '../budget/record.ts'
+import { AuthGuardian } from '../guardian/auth-guardian.ts'
+import { formatAmount, type Amounts } from '../lib/amounts.ts'
+import { newId } from '../lib/ids.ts'
+import { assertName, parsePath } from '../lib/names.ts'
+import type { Store } from '../stores/store.ts'
+import type { Gate } from '../waist/gate.ts'
+import type { Handoff, HandoffClosing, HandoffRequest } from '../waist/handoff.ts'
+import type { Log } from '../waist/log.ts'
+import type { Scope, ScopeIdentity } from '../waist/scope.ts'
+import { formatHandoff } from './message.ts'
+
+/** Format of the records of handoffs. */
+export const HANDOFF_FORMAT = 1
+
+/** A handoff as it lies in the store, under `handoff/<id>`. */
+export interface HandoffRecord {
+  readonly format: typeof HANDOFF_FORMAT
+  readonly from: string
+  readonly to: string
+  readonly task: string
+  /** Path of the receiver's budget. */
+  readonly budget: string
+  readonly limits: Amounts
+  /** Unix ms by the store's clock. What became of it stands in the record of its budget. */
+  readonly atMs: number
+}
+
+/** What handoffs stand on. */
+export interface HandoffContext {
+  readonly store: Store
+  readonly ledger: Ledger
+  readonly log: Log
+  /** Makes the receiver's scope, with its own gates after those of the kernel. */
+  readonly scopeOf: (identity: ScopeIdentity, gates: readonly Gate[]) => Scope
+}
+
+/** How long a handoff is listed, ms: 90 days. */
+const LISTED_MS = 90 * 24 * 3_600_000
+/** Longest name of a receiver: its budget is named after it, and an id. */
+const MAX_RECEIVER_LENGTH = 100
+const FIELDS = new Set(['to', 'budget', 'rules', 'instruction', 'context', 'constraints', 'expectedOutput'])
+
+/** The key of a handoff's record. */
+export const handoffKey = (id: string): string => `handoff/${id}`
+
+/**
+ * Makes a handoff.
+ *
+ * @param gates - Those that the giver's scope has beside the kernel's; the receiver has to pass them too.
+ */
+export async function openHandoff(
+  giver: Scope,
+  gates: readonly Gate[],
+  request: HandoffRequest,
+  context: HandoffContext,
+): Promise<Handoff> {
+  const { store, ledger, log, scopeOf } = context
+  const { to, rules, budget, ...texts } = request
+  for (const field of Object.keys(request)) if (!FIELDS.has(field)) throw new TypeError(`\`${field}\` is not a field of a handoff.`)
+  assertName('handoff.to', to)
+  if (to.length > MAX_RECEIVER_LENGTH)
+    throw new RangeError(`\`handoff.to\` may be ${MAX_RECEIVER_LENGTH} characters long, got ${to.length}.`)
+  if (to === giver.agent) throw new TypeError(`\`handoff.to\`: \`${to}\` cannot hand work to itself.`)
+  const narrower = rules === undefined ? [] : [new AuthGuardian(rules, store)]
+  const id = newId()
+  const path = `${giver.budget}/${to}-${id.slice(0, 8)}`
+  parsePath('handoff', path)
+  const { limits } = toRecord(path, { ...budget, revision: 1 })
+  const amounts = Object.entries(limits).map(([dimension, amount]) =>
+    dimension === 'usd' ? formatAmount(dimension, amount) : `${amount} ${dimension}`,
+  )
+  const message = formatHandoff({ ...texts, id, from: giver.agent, to, budget: amounts.join(', ') })
+  const { agent: from, task } = giver
+  const record: HandoffRecord = { format: HANDOFF_FORMAT, from, to, task, budget: path, limits, atMs: await store.now() }
+  const made = allotmentBatch(path, limits)
+  const hold = await giver.begin({
+    kind: 'handoff',
+    resource: to,
+    args: { ...texts, to, limits },
+    allot: limits,
+    with: { ...made, set: [...made.set!, { key: handoffKey(id), value: record as never, expiresAtMs: record.atMs + LISTED_MS }] },
+  })
+  await hold.settle({})
+
+  async function close(): Promise<HandoffClosing> {
+    const closing = await ledger.closeAllotment(path)
+    log.append('event', { type: 'handoff-closed', handoff: id, budget: path, ...closing })
+    return closing
+  }
+
+  return {
+    id,
+    scope: scopeOf({ agent: to, task, budget: path }, [...gates, ...narrower]),
+    message,
+    close,
+    async [Symbol.asyncDispose]() {
+      await close()
+    },
+  }
+}
