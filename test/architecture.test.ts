@@ -22,10 +22,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   metering: ['waist'],
   guardian: ['waist', 'stores'],
   audit: ['waist', 'stores'],
-  kernel: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit'],
-  index: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit', 'kernel'],
+  blackboard: ['waist', 'stores'],
+  handoff: ['waist', 'stores', 'budget', 'guardian'],
+  kernel: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit', 'blackboard', 'handoff'],
+  index: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit', 'blackboard', 'handoff', 'kernel'],
   testing: ['waist', 'stores', 'audit', 'index'],
-  cli: ['waist', 'stores', 'budget', 'audit', 'kernel', 'index'],
+  cli: ['waist', 'stores', 'budget', 'audit', 'blackboard', 'handoff', 'kernel', 'index'],
   integrations: ['waist', 'metering'],
 }
 

@@ -5,13 +5,14 @@ import { formatAmount } from '../lib/amounts.ts'
 import type { Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Add, Batch } from '../waist/batch.ts'
-import type { Committer } from '../stores/group.ts'
+import { entriesOf } from '../stores/entries.ts'
+import type { Committer, CommitResult } from '../stores/group.ts'
+import type { Store } from '../stores/store.ts'
 import { assertDeclaredPath, budgetKey, counterKey, toRecord, type BudgetDeclaration, type BudgetRecord } from './record.ts'
 
 /** Most budgets that one `openKernel` declares. */
 const MAX_DECLARED = 1_000
 const MAX_ATTEMPTS = 20
-const PAGE = 1_000
 
 /**
  * Creates the declared budgets that do not exist, and checks or changes the limits of those that do.
@@ -40,50 +41,71 @@ async function declare(committer: Committer, path: string, record: BudgetRecord,
   const key = budgetKey(path)
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const [entry] = await committer.store.read([key])
-    const known = entry?.value as unknown as (BudgetRecord & { shape?: string }) | undefined
-    if (known !== undefined) {
-      if (known.revision > record.revision) {
-        return onIgnored(`Budget \`${path}\` is declared with revision ${record.revision}; the store has ${known.revision} and keeps it.`)
-      }
-      if (known.revision === record.revision) {
-        assertSame(path, known, record)
-        return isShape(path) ? changeChildren(committer, path, record) : undefined
-      }
+    const known = entry?.value as unknown as BudgetRecord | undefined
+    if (known?.allotment === true) throw declarationError(`Budget \`${path}\` is the allotment of a handoff; it cannot be declared.`)
+    if (known !== undefined && known.revision > record.revision) {
+      return onIgnored(`Budget \`${path}\` is declared with revision ${record.revision}; the store has ${known.revision} and keeps it.`)
     }
+    if (known?.revision === record.revision) assertSame(path, known, record)
+    const named = known?.shape === undefined ? record : ({ ...record, declared: true } as const)
+    const batch = known === undefined ? creation(path, record) : change(path, entry!.version, known, named)
     // Children first: should this process die in between, the shape still says that there is something to do.
-    if (known !== undefined && isShape(path)) await changeChildren(committer, path, record)
-    const result = await committer.commit(known === undefined ? creation(path, record) : change(path, entry!.version, known, record))
-    // Some may have been created meanwhile; from here on they are created from what is there now.
-    if (result.outcome === 'ok') return known !== undefined && isShape(path) ? changeChildren(committer, path, record) : undefined
+    if (known !== undefined && isShape(path) && !(await changeChildren(committer, path, entry!.version, record))) continue
+    // A child that was created from a shape and is now declared by name has to be marked as such, whatever its limits.
+    if (known?.revision === record.revision && (known.shape === undefined || known.declared === true)) return
+    const result = await committer.commit(batch)
+    // Children that were created meanwhile are behind: a look at what is there now finds them.
+    if (result.outcome === 'ok' && (known === undefined || !isShape(path))) return
     if (result.outcome === 'conflict' && result.which !== key) {
       throw new HoldfastError(
         'ERR_DAMAGE',
         `Budget \`${path}\` has counters (${result.which}) but no record: the record was lost. Nothing is opened.`,
       )
     }
-    if (result.outcome === 'unknown')
-      throw new HoldfastError('ERR_STORE', `${committer.store.name} did not answer.`, { cause: result.cause })
-    if (result.outcome === 'refused') throw loweredTooFar(path, record, result)
+    assertAnswered(committer, path, record, result)
   }
   throw new HoldfastError('ERR_STORE', `Budget \`${path}\` changed ${MAX_ATTEMPTS} times while it was opened.`)
 }
 
-/** Gives the children that were created from a shape its new limits. */
-async function changeChildren(committer: Committer, shape: string, record: BudgetRecord): Promise<void> {
-  const prefix = budgetKey(shape.slice(0, shape.indexOf('*')))
-  for (let after: string | undefined; ;) {
-    const page = await committer.store.list(prefix, { limit: PAGE, ...(after === undefined ? {} : { after }) })
-    for (const { key, value, version } of page) {
-      const child = value as unknown as BudgetRecord & { readonly shape?: string }
-      if (child.shape !== shape || child.revision >= record.revision) continue
-      const path = key.slice(budgetKey('').length)
-      const result = await committer.commit(change(path, version, child, record))
-      if (result.outcome === 'refused') throw loweredTooFar(path, record, result)
-      if (result.outcome !== 'ok') throw new HoldfastError('ERR_STORE', `Budget \`${path}\` changed while its limits were; open again.`)
+/** Gives the children that were created from a shape its new limits; false when something has changed meanwhile. */
+async function changeChildren(committer: Committer, shape: string, version: number, record: BudgetRecord): Promise<boolean> {
+  const { store } = committer
+  // All are looked at before the first one is changed: a declaration that is refused has changed nothing.
+  for await (const { path, batch } of changesBelow(store, shape, record)) {
+    const lowered = batch.add!.filter(({ by }) => by < 0)
+    const free = await store.read(lowered.map(({ key }) => key))
+    for (const [index, { key: which, by }] of lowered.entries()) {
+      const value = Number(free[index]?.value ?? 0)
+      if (value + by < 0) throw loweredTooFar(path, record, { which, value })
     }
-    if (page.length < PAGE) return
-    after = page.at(-1)!.key
   }
+  let all = true
+  const unchanged = { key: budgetKey(shape), version }
+  for await (const { path, batch } of changesBelow(store, shape, record)) {
+    const result = await committer.commit({ ...batch, check: [...batch.check!, unchanged] })
+    assertAnswered(committer, path, record, result)
+    // Another process that opens was first, with this child or with the shape: whoever looks again sees which.
+    if (result.outcome === 'conflict') all = false
+  }
+  return all
+}
+
+/** The changes of the children that follow a shape and have other limits: an attempt that failed may have left some under the same revision. */
+async function* changesBelow(store: Store, shape: string, record: BudgetRecord): AsyncGenerator<{ path: string; batch: Batch }, void> {
+  for await (const { key, value, version } of entriesOf(store, budgetKey(shape.slice(0, shape.indexOf('*'))))) {
+    const child = value as unknown as BudgetRecord
+    if (child.shape !== shape || child.declared === true || child.revision > record.revision) continue
+    if (child.revision === record.revision && writeLimits(child) === writeLimits(record)) continue
+    const path = key.slice(budgetKey('').length)
+    yield { path, batch: change(path, version, child, record) }
+  }
+}
+
+function assertAnswered({ store }: Committer, path: string, record: BudgetRecord, result: CommitResult): void {
+  if (result.outcome === 'refused') throw loweredTooFar(path, record, result)
+  if (result.outcome !== 'unknown') return
+  const message = `${store.name} did not answer while budget \`${path}\` was declared: it may have changed or not. Open again.`
+  throw new HoldfastError('ERR_STORE', message, { cause: result.cause })
 }
 
 function loweredTooFar(
@@ -113,17 +135,19 @@ function creation(path: string, record: BudgetRecord): Batch {
 }
 
 function change(path: string, version: number, known: BudgetRecord, record: BudgetRecord): Batch {
-  const dropped = Object.keys(known.limits).filter((dimension) => !(dimension in record.limits))
+  const dropped = Object.keys(known.limits).filter((dimension) => !Object.hasOwn(record.limits, dimension))
   if (dropped.length > 0)
     throw declarationError(
       `Budget \`${path}\`: revision ${record.revision} no longer limits \`${dropped.join('`, `')}\`; a limit can be raised, not dropped.`,
     )
   const add: Add[] = []
   for (const [dimension, limit] of Object.entries(record.limits)) {
-    const by = limit - (known.limits[dimension] ?? 0)
+    const by = limit - (Object.hasOwn(known.limits, dimension) ? known.limits[dimension]! : 0)
     if (!isShape(path) && by !== 0) add.push({ key: counterKey('free', `${dimension}/${path}`), by, min: 0 })
   }
-  return { check: [{ key: budgetKey(path), version }], add, set: [{ key: budgetKey(path), value: { ...known, ...record } }] }
+  // Whoever declares a higher revision has seen why the tree was frozen.
+  const { frozen: _, ...rest } = known
+  return { check: [{ key: budgetKey(path), version }], add, set: [{ key: budgetKey(path), value: { ...rest, ...record } }] }
 }
 
 function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): void {

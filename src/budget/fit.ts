@@ -1,7 +1,7 @@
 // What fits, and what to say when it does not. Money that others hold is not gone: a call waits for it. Money
 // that is spent, in suspense or moved to children does not come back by itself: a call is refused at once.
 
-import { formatAmount, type Amounts } from '../lib/amounts.ts'
+import { amountOf, formatAmount, type Amounts } from '../lib/amounts.ts'
 import { Refusal } from '../lib/errors.ts'
 import type { OutputBound } from '../waist/action.ts'
 import type { Leg } from './legs.ts'
@@ -32,8 +32,8 @@ export function fitOf(legs: readonly Leg[], standings: readonly Standing[], { fi
     const standing = standings[index]!
     if (leg.amount > standing.free + standing.out) never = { fit: 'never', leg, standing }
     else if (leg.amount > standing.free) later ??= { fit: 'later', leg, standing }
-    const each = output.perToken[leg.dimension] ?? 0
-    if (each > 0) outputTokens = Math.min(outputTokens, Math.floor((standing.free - (fixed[leg.dimension] ?? 0)) / each))
+    const each = amountOf(output.perToken, leg.dimension)
+    if (each > 0) outputTokens = Math.min(outputTokens, Math.floor((standing.free - amountOf(fixed, leg.dimension)) / each))
   }
   // Of several levels without room the lowest is named: it is the one that its owner can change.
   return never ?? later ?? { fit: 'now', outputTokens }
@@ -57,7 +57,7 @@ export function budgetRefusal(
     return new Refusal('ERR_BUDGET_BUSY', message, { agent, resource, budget, wouldPass })
   }
   // Over for the run, not just for this call: not even the smallest one would fit if everything came back.
-  const endsRun = Math.max(1, smallest[leg.dimension] ?? 0) > free + out
+  const endsRun = Math.max(1, amountOf(smallest, leg.dimension)) > free + out
   const message = `Budget \`${leg.level.path}\` has no room: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}). To pass: ${wouldPass}.`
   return new Refusal('ERR_BUDGET_EXCEEDED', message, { agent, resource, budget, wouldPass, endsRun })
 }

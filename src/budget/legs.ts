@@ -1,7 +1,7 @@
 // The arithmetic of the ledger, without a store: which counters an action touches, and what taking, ending or
 // losing it does to them. One leg is one dimension of one level of the path.
 
-import type { Amounts } from '../lib/amounts.ts'
+import { amountOf, type Amounts } from '../lib/amounts.ts'
 import type { Add } from '../waist/batch.ts'
 import { counterKey, type BudgetRecord } from './record.ts'
 
@@ -30,23 +30,32 @@ export interface Leg {
 
 /** The legs of an action: every dimension that a level limits and the action uses. */
 export function legsOf(levels: readonly Level[], amounts: Amounts, over: ReadonlySet<string>): readonly Leg[] {
-  return levels.flatMap((level) =>
+  return limitedBy(levels)
+    .filter(({ dimension }) => amountOf(amounts, dimension) > 0)
+    .map(({ dimension, level }) => {
+      const key = `${dimension}/${level.path}`
+      return { key, dimension, level, amount: amounts[dimension]!, over: over.has(key) }
+    })
+}
+
+/** What binds on a path: above an allotment its dimensions were counted when it was made. */
+function limitedBy(levels: readonly Level[]): readonly { readonly dimension: string; readonly level: Level }[] {
+  const last = (dimension: string): number =>
+    levels.findLastIndex(({ record }) => record.allotment === true && Object.hasOwn(record.limits, dimension))
+  return levels.flatMap((level, index) =>
     Object.keys(level.record.limits)
-      .filter((dimension) => (amounts[dimension] ?? 0) > 0)
-      .map((dimension) => {
-        const key = `${dimension}/${level.path}`
-        return { key, dimension, level, amount: amounts[dimension]!, over: over.has(key) }
-      }),
+      .filter((dimension) => index >= last(dimension))
+      .map((dimension) => ({ dimension, level })),
   )
 }
 
-/** Takes the legs from `free`; the whole batch is refused when one of them does not fit. */
-export function takeAdds(legs: readonly Leg[], levels: readonly Level[]): readonly Add[] {
+/** Takes the legs from `free` into a column; the whole batch is refused when one of them does not fit. */
+export function takeAdds(legs: readonly Leg[], levels: readonly Level[], column: 'out' | 'kids'): readonly Add[] {
   const taken = legs.flatMap(({ key, level, dimension, amount, over }) => {
     if (over) return [{ key: counterKey('over', key), by: amount }]
     return [
       { key: counterKey('free', key), by: startOf(level, dimension) - amount, min: 0 },
-      { key: counterKey('out', key), by: amount },
+      { key: counterKey(column, key), by: amount },
     ]
   })
   const fitting = new Set(legs.filter(({ over }) => !over).map(({ key }) => key))
@@ -85,11 +94,9 @@ export const dimensionOf = (key: string): string => key.slice(0, key.indexOf('/'
 
 /** Legs for what was used and is limited, but was not held: all of it is an overrun. */
 export function unheldLegs(levels: readonly Level[], held: HeldLegs, used: Amounts): HeldLegs {
-  const keys = levels.flatMap(({ path, record }) =>
-    Object.keys(record.limits)
-      .filter((dimension) => (used[dimension] ?? 0) > 0)
-      .map((dimension) => `${dimension}/${path}`),
-  )
+  const keys = limitedBy(levels)
+    .filter(({ dimension }) => amountOf(used, dimension) > 0)
+    .map(({ dimension, level }) => `${dimension}/${level.path}`)
   return Object.fromEntries(keys.filter((key) => !(key in held)).map((key) => [key, { amount: 0 }]))
 }
 
@@ -109,7 +116,7 @@ export interface Ending {
 export function endAdds(legs: HeldLegs, { used, assumed, from, unabsorbed }: Ending): readonly Add[] {
   const adds: Add[] = []
   for (const [key, { amount, over }] of Object.entries(legs)) {
-    const actual = used[dimensionOf(key)] ?? amount
+    const actual = Object.hasOwn(used, dimensionOf(key)) ? used[dimensionOf(key)]! : amount
     const move = (column: 'free' | 'spent' | 'out' | 'suspense' | 'assumed' | 'over', by: number): void => {
       if (by !== 0) adds.push({ key: counterKey(column, key), by, ...(by < 0 || column === 'free' ? { min: 0 } : {}) })
     }
@@ -155,6 +162,6 @@ export function mergeAdds(adds: readonly Add[]): readonly Add[] {
 /** The amounts of a call with this many output tokens. */
 export function amountsWith(fixed: Amounts, perToken: Amounts, tokens: number): Amounts {
   const amounts: Record<string, number> = { ...fixed }
-  for (const [dimension, each] of Object.entries(perToken)) amounts[dimension] = (amounts[dimension] ?? 0) + each * tokens
+  for (const [dimension, each] of Object.entries(perToken)) amounts[dimension] = amountOf(amounts, dimension) + each * tokens
   return amounts
 }

@@ -125,7 +125,7 @@ const STANDARD = new Set(['usd', 'tokens', 'calls'])
 /** Refuses counters that nothing limits: a misspelt one would otherwise never bind. */
 export function assertKnownDimensions(levels: readonly Level[], amounts: Amounts): void {
   for (const dimension of Object.keys(amounts)) {
-    if (STANDARD.has(dimension) || levels.some(({ record }) => dimension in record.limits)) continue
+    if (STANDARD.has(dimension) || levels.some(({ record }) => Object.hasOwn(record.limits, dimension))) continue
     throw new RangeError(`No budget on \`${levels.at(-1)!.path}\` limits \`${dimension}\`; declare it, or do not count it.`)
   }
 }

@@ -6,6 +6,7 @@ import { sleep } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Batch, Check, SetKey } from '../waist/batch.ts'
 import type { Committer } from '../stores/group.ts'
+import { listAll } from '../stores/entries.ts'
 import { MAX_BATCH_OPERATIONS, type Entry } from '../stores/store.ts'
 import { mergeAdds, suspendAdds, type HeldLegs } from './legs.ts'
 
@@ -14,8 +15,11 @@ export interface HoldRecord {
   readonly path: string
   readonly agent: string
   readonly resource: string
+  /** Unix ms by the clock of the kernel that took it. */
   readonly atMs: number
   readonly legs: HeldLegs
+  /** Random, of this take alone: whoever finds another one under its own id did not write this record. */
+  readonly nonce: string
 }
 
 /** Options of {@link createProcesses}. */
@@ -34,6 +38,8 @@ export interface ProcessesOptions {
 
 /** Proof, inside a batch, that its process is registered; and its renewal, where that is due. */
 export interface Ticket {
+  /** Version of the process record: another one is another registration. */
+  readonly version: number
   readonly check: readonly Check[]
   readonly set: readonly SetKey[]
   readonly atMs: number
@@ -53,11 +59,14 @@ export interface Processes {
   ended(holdId: string): void
   /** Moves the holds of silent processes to suspense. Returns how many were moved. */
   sweep(): Promise<number>
-  /** Removes this process's records. */
+  /** Renews this process no more: what it still holds goes to suspense in a while. */
+  stop(): void
+  /** Stops, and removes this process's records. */
   close(): Promise<void>
 }
 
-const PAGE = 1_000
+/** Marks removed in one batch. */
+const PAGE = 500
 const HOLDS_PER_BATCH = 10
 
 /** Registers this process with the first take, and looks after the others. */
@@ -103,8 +112,8 @@ export function createProcesses({
     version ??= await register()
     const check = [{ key: processKey, version }]
     const atMs = performance.now()
-    if (atMs - renewedAtMs < leaseTtlMs / 3) return { check, set: [], atMs }
-    return { check, set: [{ key: renewedKey, value: await store.now() }], atMs }
+    if (atMs - renewedAtMs < leaseTtlMs / 3) return { version, check, set: [], atMs }
+    return { version, check, set: [{ key: renewedKey, value: await store.now() }], atMs }
   }
 
   // Only what the store has counts as renewed: a refused batch has renewed nothing.
@@ -141,20 +150,22 @@ export function createProcesses({
       const { suspended, all } = await suspendHolds(committer, other)
       moved += suspended
       if (suspended > 0) onSuspended(other.boot, suspended)
-      if (all) await forget(committer, other)
+      if (all) await removeRecords(committer, other.boot, other.checks)
     }
     return moved
   }
 
-  async function close(): Promise<void> {
+  function stop(): void {
     closed = true
     clearInterval(renewal)
-    if (version === undefined) return
-    const marks = await all(store, `observed/${boot}/`)
-    await committer.commit({ delete: [processKey, renewedKey, ...marks.slice(0, PAGE / 2).map(({ key }) => key)] })
   }
 
-  return { ticket, stamped, refresh: () => (version = undefined), held, ended, sweep, close }
+  async function close(): Promise<void> {
+    stop()
+    if (version !== undefined) await removeRecords(committer, boot, [])
+  }
+
+  return { ticket, stamped, refresh: () => (version = undefined), held, ended, sweep, stop, close }
 }
 
 interface Silent {
@@ -165,7 +176,7 @@ interface Silent {
 
 async function silentProcesses({ store }: Committer, own: string, leaseTtlMs: number, graceMs: number): Promise<readonly Silent[]> {
   const now = await store.now()
-  const boots = new Set([...(await all(store, 'hold/')), ...(await all(store, 'process/'))].map(({ key }) => key.split('/')[1]!))
+  const boots = new Set([...(await listAll(store, 'hold/')), ...(await listAll(store, 'process/'))].map(({ key }) => key.split('/')[1]!))
   boots.delete(own)
   const silent: Silent[] = []
   for (const boot of boots) {
@@ -212,18 +223,14 @@ function suspension(page: readonly Entry[], checks: readonly Check[]): Batch {
   }
 }
 
-/** Removes what a dead process left beside its holds; its chain head stays, the audit needs it. */
-async function forget(committer: Committer, { boot, checks }: Silent): Promise<void> {
-  const ids = await committer.store.list(`id/${boot}/`, { limit: PAGE / 4 })
-  const marks = await committer.store.list(`observed/${boot}/`, { limit: PAGE / 4 })
-  await committer.commit({ check: checks, delete: [`process/${boot}`, `renewed/${boot}`, ...[...ids, ...marks].map(({ key }) => key)] })
-}
-
-async function all(store: Committer['store'], prefix: string): Promise<readonly Entry[]> {
-  const entries: Entry[] = []
+/** Removes what a process left beside its holds, its record last; its chain head stays, the audit needs it. */
+async function removeRecords(committer: Committer, boot: string, checks: readonly Check[]): Promise<void> {
   for (;;) {
-    const page = await store.list(prefix, { limit: PAGE, ...(entries.length === 0 ? {} : { after: entries.at(-1)!.key }) })
-    entries.push(...page)
-    if (page.length < PAGE) return entries
+    const marks = await committer.store.list(`observed/${boot}/`, { limit: PAGE })
+    const last = marks.length < PAGE
+    const records = last ? [`process/${boot}`, `renewed/${boot}`] : []
+    const result = await committer.commit({ check: checks, delete: [...marks.map(({ key }) => key), ...records] })
+    // Whoever spoke up keeps its records; what could not be removed now is removed by the next sweep.
+    if (last || result.outcome !== 'ok') return
   }
 }

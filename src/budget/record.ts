@@ -25,7 +25,7 @@ export interface BudgetDeclaration {
   readonly calls?: number
   /** Rises with every change of the declaration. @default 1 */
   readonly revision?: number
-  /** Counters of your own, in whole units. */
+  /** Counters of your own, in whole units; 30 dimensions in all at most. */
   readonly [counter: string]: number | string | undefined
 }
 
@@ -35,9 +35,20 @@ export interface BudgetRecord {
   readonly revision: number
   /** By dimension; `usd` in nano-USD. */
   readonly limits: Amounts
+  /** An allotment: its money was moved out of the budgets above, so that what it limits is not counted there again. */
+  readonly allotment?: true
+  /** Of an allotment that was closed: what has gone up since. What comes back to it goes up too. */
+  readonly closed?: { readonly returned: Amounts; readonly spent: Amounts }
   /** Why nothing may be taken any more. */
   readonly frozen?: string
+  /** The shape that its first take created it from. */
+  readonly shape?: string
+  /** True when it was declared by name after that: from then on its limits are its own. */
+  readonly declared?: true
 }
+
+/** Most dimensions of one budget: an action ends in one batch, and that has to take all dimensions of eight levels. */
+const MAX_DIMENSIONS = 30
 
 /** The key of a budget's record. */
 export const budgetKey = (path: string): string => `budget/${path}`
@@ -47,7 +58,7 @@ export const counterKey = (column: Column, leg: string): string => `${column}/${
 /**
  * Reads a declaration into a record.
  *
- * @throws {TypeError} {RangeError} Naming the field.
+ * @throws {TypeError} {RangeError} Naming the field, or the budget with more than 30 dimensions.
  */
 export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRecord {
   const { revision = 1, ...counters } = declaration
@@ -66,6 +77,8 @@ export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRe
   }
   if (Object.keys(limits).length === 0)
     throw new TypeError(`\`budgets[${path}]\` limits nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
+  if (Object.keys(limits).length > MAX_DIMENSIONS)
+    throw new RangeError(`\`budgets[${path}]\` limits ${Object.keys(limits).length} dimensions; a budget has at most ${MAX_DIMENSIONS}.`)
   return { format: LEDGER_FORMAT, revision, limits }
 }
 

@@ -1,5 +1,6 @@
 // What became of every budget, read from the store without opening a kernel.
 
+import { entriesOf } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
 import { COLUMNS, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
 
@@ -15,7 +16,6 @@ export interface BudgetLine extends Readonly<Record<Column, number>> {
   readonly frozen?: string
 }
 
-const PAGE = 1_000
 /** Most budgets in one report. */
 const MAX_BUDGETS = 10_000
 
@@ -23,15 +23,12 @@ const MAX_BUDGETS = 10_000
 export async function readBudgets(store: Store, path?: string): Promise<readonly BudgetLine[]> {
   const observed = await observedLevels(store)
   const lines: BudgetLine[] = []
-  for (let after: string | undefined, budgets = 0; budgets < MAX_BUDGETS; budgets += PAGE) {
-    const page = await store.list(`budget/${path ?? ''}`, { limit: PAGE, ...(after === undefined ? {} : { after }) })
-    for (const { key, value } of page) {
-      const budget = key.slice('budget/'.length)
-      if (budget.split('/').includes('*') || (path !== undefined && budget !== path && !budget.startsWith(`${path}/`))) continue
-      lines.push(...(await linesOf(store, budget, Object.keys((value as unknown as BudgetRecord).limits), !observed.has(budget))))
-    }
-    if (page.length < PAGE) break
-    after = page.at(-1)!.key
+  let budgets = 0
+  for await (const { key, value } of entriesOf(store, budgetKey(path ?? ''))) {
+    const budget = key.slice(budgetKey('').length)
+    if (budget.split('/').includes('*') || (path !== undefined && budget !== path && !budget.startsWith(`${path}/`))) continue
+    if (++budgets > MAX_BUDGETS) break
+    lines.push(...(await linesOf(store, budget, Object.keys((value as unknown as BudgetRecord).limits), !observed.has(budget))))
   }
   return lines
 }
@@ -55,9 +52,12 @@ async function linesOf(store: Store, budget: string, dimensions: readonly string
 
 /** Budgets that a process in observe mode uses while it lives. */
 async function observedLevels(store: Store): Promise<ReadonlySet<string>> {
-  const marks = await store.list('observed/', { limit: 10_000 })
-  const boots = [...new Set(marks.map(({ key }) => key.split('/')[1]!))]
-  const alive = await store.read(boots.map((boot) => `process/${boot}`))
-  const living = new Set(boots.filter((_, index) => alive[index] !== null))
-  return new Set(marks.map(({ key }) => key.split('/')).flatMap(([, boot, ...path]) => (living.has(boot!) ? [path.join('/')] : [])))
+  const living = new Set<string>()
+  for await (const { key } of entriesOf(store, 'process/')) living.add(key.slice('process/'.length))
+  const levels = new Set<string>()
+  for await (const { key } of entriesOf(store, 'observed/')) {
+    const [, boot, ...path] = key.split('/')
+    if (living.has(boot!)) levels.add(path.join('/'))
+  }
+  return levels
 }

@@ -4,25 +4,14 @@
 // that the next `begin` with exactly these arguments uses up in its own commit.
 
 import { inspect } from 'node:util'
-import { isPlainObject } from '../lib/canonical-json.ts'
+import { sha256 } from '../lib/ids.ts'
+import { assertPlainObject } from '../lib/plain-object.ts'
 import { assertName } from '../lib/names.ts'
 import type { Store } from '../stores/store.ts'
 import type { ProposedAction } from '../waist/action.ts'
 import type { Gate, Verdict } from '../waist/gate.ts'
-import { assertConstraint, meets, type Constraint, type Match, type StandardSchema } from './constraints.ts'
-
-/** One rule. `*` stands for every agent or every tool. */
-export interface Rule {
-  readonly effect: 'allow' | 'ask' | 'deny'
-  /** Agents that it is about. @default '*' */
-  readonly agent?: string | readonly string[]
-  /** Tools that it is about. */
-  readonly tool: string | readonly string[]
-  /** It applies only to calls whose arguments meet all of these; arguments that are not named are free. */
-  readonly where?: Readonly<Record<string, Constraint>>
-  /** It applies only to calls whose arguments pass this schema (zod and others). */
-  readonly schema?: StandardSchema
-}
+import type { Constraint, Rule } from '../waist/rule.ts'
+import { assertConstraint, meets, type Match } from './constraints.ts'
 
 /** An approval, as it lies in the store until it is used. */
 export interface Approval {
@@ -34,7 +23,12 @@ export interface Approval {
 }
 
 /** The key of an approval: single use, for one agent, one tool and exactly these arguments. */
-export const approvalKey = ({ agent, tool, argsHash }: Omit<Approval, 'by'>): string => `approval/${agent}/${tool}/${argsHash}`
+export function approvalKey({ agent, tool, argsHash }: Omit<Approval, 'by'>): string {
+  // A model may name a tool in any way; what is no plain word is told by its hash.
+  return `approval/${agent}/${PLAIN_TOOL.test(tool) ? tool : `#${sha256(tool)}`}/${argsHash}`
+}
+
+const PLAIN_TOOL = /^[\w.:-]{1,128}$/
 
 const MAX_RULES = 1_000
 const FIELDS = ['effect', 'agent', 'tool', 'where', 'schema']
@@ -107,12 +101,12 @@ export class AuthGuardian implements Gate {
 }
 
 function readRule(field: string, rule: Rule): KnownRule {
-  assertPlain(field, rule)
+  assertPlainObject(field, rule)
   const unknown = Object.keys(rule).find((key) => !FIELDS.includes(key))
   if (unknown !== undefined) throw new TypeError(`\`${field}.${unknown}\` is not a field of a rule.`)
   const { effect, agent = '*', tool, where = {}, schema } = rule
   if (!EFFECTS.includes(effect)) throw new TypeError(`\`${field}.effect\` must be 'allow', 'ask' or 'deny', got ${inspect(effect)}.`)
-  assertPlain(`${field}.where`, where)
+  assertPlainObject(`${field}.where`, where)
   for (const [name, constraint] of Object.entries(where)) assertConstraint(`${field}.where.${name}`, constraint)
   if (schema !== undefined && typeof schema?.['~standard']?.validate !== 'function') {
     throw new TypeError(`\`${field}.schema\` must be a Standard Schema, such as one of zod.`)
@@ -124,11 +118,6 @@ function readRule(field: string, rule: Rule): KnownRule {
     where: Object.entries(structuredClone(where)),
     ...(schema === undefined ? {} : { schema }),
   }
-}
-
-/** A Map, or an object that got its members from a prototype, would look like one without any: a rule without conditions. */
-function assertPlain(field: string, value: unknown): void {
-  if (!isPlainObject(value)) throw new TypeError(`\`${field}\` must be a plain object, got ${inspect(value, { depth: 0 })}.`)
 }
 
 function readNames(field: string, value: string | readonly string[]): ReadonlySet<string> {

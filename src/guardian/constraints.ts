@@ -2,29 +2,7 @@
 // another type, a path that climbs) is `unclear`, which never helps to allow and never helps to dodge a denial.
 
 import { inspect } from 'node:util'
-
-/** What a rule demands of one argument. */
-export type Constraint =
-  /** Exactly this value. */
-  | string
-  | number
-  | boolean
-  | null
-  /** One of these values. */
-  | { readonly oneOf: readonly (string | number | boolean | null)[] }
-  /** A string below this prefix. The prefix ends at a separator, so that `/data/` never lets `/database` pass. */
-  | { readonly prefix: string }
-  /** A finite number within these bounds, both included. At least one of them. */
-  | { readonly min?: number; readonly max?: number }
-
-/** A schema as zod (3.24 and later), valibot and arktype have it: the Standard Schema interface. */
-export interface StandardSchema {
-  readonly '~standard': {
-    readonly validate: (
-      value: unknown,
-    ) => { readonly issues?: readonly unknown[] | undefined } | Promise<{ readonly issues?: readonly unknown[] | undefined }>
-  }
-}
+import type { Constraint } from '../waist/rule.ts'
 
 const MAX_VALUES = 1_000
 const SEPARATORS = new Set(['/', ':', '.', '@', '-', '_', '#', '?', '&', '=', ' ', '\\'])

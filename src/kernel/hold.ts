@@ -2,9 +2,11 @@
 // has paid for an answer keeps it, whatever the store does.
 
 import type { Amounts } from '../lib/amounts.ts'
-import { assertAmounts } from '../lib/amounts.ts'
+import { amountOf, assertAmounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
-import type { Grant, Ledger } from '../budget/ledger.ts'
+import type { Overrun } from '../budget/ending.ts'
+import type { Grant } from '../budget/hold-writer.ts'
+import type { Ledger } from '../budget/ledger.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Answer, Hold, Settlement } from '../waist/hold.ts'
 import type { Log } from '../waist/log.ts'
@@ -57,8 +59,8 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
     recordEnd(how, used, note)
     await reports.send(
       async () => {
-        const { overrun, frozen } = await ledger.end(grant, used, how === 'charged' ? 'charge' : 'settle')
-        if (overrun) emit({ type: 'overrun', message: overrunMessage(grant, used, frozen) })
+        const overrun = await ledger.end(grant, used, how === 'charged' ? 'charge' : 'settle')
+        if (overrun !== undefined) emit({ type: 'overrun', message: overrunMessage(grant, used, overrun) })
       },
       (error) => emit({ type: 'report-delayed', message: `The end of hold ${grant.holdId} waits for the store: ${String(error)}` }),
     )
@@ -84,7 +86,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
   const byAttempt: Settlement = {
     async settle(used, answer) {
       assertAmounts('usage', used)
-      if (answer?.responseId !== undefined) remember(paidResponses, answer.responseId)
+      if (answer?.responseId !== undefined && answer.responseId !== '') remember(paidResponses, answer.responseId)
       await end('settled', complete(grant, used), { answer })
       compare()
     },
@@ -146,11 +148,17 @@ function nothing(grant: Grant): Amounts {
 }
 
 function sameAmounts(one: Amounts, other: Amounts): boolean {
-  return [...new Set([...Object.keys(one), ...Object.keys(other)])].every((dimension) => (one[dimension] ?? 0) === (other[dimension] ?? 0))
+  return [...new Set([...Object.keys(one), ...Object.keys(other)])].every(
+    (dimension) => amountOf(one, dimension) === amountOf(other, dimension),
+  )
 }
 
-function overrunMessage({ holdId, amounts, path }: Grant, used: Amounts, frozen: boolean): string {
-  const consequence = frozen ? `No free money covered it, so the tree of \`${path}\` is frozen.` : 'Free money covered it.'
+function overrunMessage({ holdId, amounts, path }: Grant, used: Amounts, overrun: Overrun): string {
+  const consequence = {
+    covered: 'Free money covered it.',
+    frozen: `No free money covered it, so the tree of \`${path}\` is frozen.`,
+    over: 'What no free money covered is counted beside the limit: this process only observes.',
+  }[overrun]
   return `Hold ${holdId} used ${JSON.stringify(used)}, more than its worst case ${JSON.stringify(amounts)}: a price or a bound is wrong. ${consequence}`
 }
 

@@ -14,16 +14,19 @@ import { createLedger } from '../budget/ledger.ts'
 import { createProcesses, type Processes } from '../budget/processes.ts'
 import type { BudgetDeclaration } from '../budget/record.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
-import { AuthGuardian, approvalKey, type Approval, type Rule } from '../guardian/auth-guardian.ts'
+import { Blackboard } from '../blackboard/blackboard.ts'
+import { createNamespaces, type NamespaceAccess } from '../blackboard/namespaces.ts'
+import { AuthGuardian, approvalKey, type Approval } from '../guardian/auth-guardian.ts'
 import { loadPrices, type PriceOverride } from '../metering/prices.ts'
 import { groupCommits, type Committer } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import type { Gate } from '../waist/gate.ts'
 import type { Hold, Settlement } from '../waist/hold.ts'
+import type { Rule } from '../waist/rule.ts'
 import type { Scope, ScopeIdentity } from '../waist/scope.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
 import { createReports, sleepUnref } from './reports.ts'
-import { createScope, type ScopeContext } from './scope.ts'
+import { assertResource, createScope, type ScopeContext } from './scope.ts'
 
 /** Options of {@link openKernel}. */
 export interface KernelOptions {
@@ -33,6 +36,8 @@ export interface KernelOptions {
   readonly budgets?: Readonly<Record<string, BudgetDeclaration>>
   /** Rules on tools; with an empty list every tool is denied. @default no permissions are checked */
   readonly rules?: readonly Rule[]
+  /** Who may read and write which namespace of the blackboard. @default every agent may use every namespace */
+  readonly namespaces?: Readonly<Record<string, NamespaceAccess>>
   /** Gates of your own, asked after the built-in ones. */
   readonly gates?: readonly Gate[]
   /** Prices of your own by model id; they win over the bundled list. */
@@ -69,6 +74,13 @@ export interface Kernel extends AsyncDisposable {
   readonly auditLines: readonly string[]
   /** An agent at work on a task, on a budget. */
   scope(identity: ScopeIdentity): Scope
+  /**
+   * A namespace of the blackboard, as the agent of a scope sees it: every write goes through the gates and into
+   * the trail of that scope.
+   *
+   * @param namespace - A name. @default 'shared'
+   */
+  blackboard(scope: Scope, namespace?: string): Blackboard
   /** What became of every budget, or of those at and below a path. */
   budgets(path?: string): Promise<readonly BudgetLine[]>
   /**
@@ -79,7 +91,7 @@ export interface Kernel extends AsyncDisposable {
   approve(approval: Approval & { readonly expiresInMs: number }): Promise<void>
   /** Moves the holds of silent processes to suspense now. Returns how many were moved. */
   sweep(): Promise<number>
-  /** Charges open holds at worst, sends what is pending (up to 5 s) and ends the chain. The store stays open: it is yours. */
+  /** Charges open holds at worst, sends what is pending (up to 5 s for each of three steps) and ends the chain. The store stays open: it is yours. */
   close(): Promise<void>
 }
 
@@ -117,10 +129,12 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
 
 /** Checks the options, before anything is opened or written. */
 function settingsOf(options: KernelOptions) {
-  const { store, rules, gates = [], audit = 'os', waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
+  const { store, rules, namespaces, gates = [], audit = 'os', waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
   for (const [name, value] of Object.entries({ waitMs, holdDeadlineMs, leaseTtlMs })) assertDuration(name, value)
   if (leaseTtlMs < MIN_LEASE_TTL_MS) throw new RangeError(`\`leaseTtlMs\` must be at least ${MIN_LEASE_TTL_MS}, got ${leaseTtlMs}.`)
   if (audit !== 'os' && audit !== 'durable') throw new TypeError(`\`audit\` must be 'os' or 'durable', got ${JSON.stringify(audit)}.`)
+  if (audit === 'durable' && (options.data ?? store.dataDirectory) === undefined)
+    throw new TypeError('`audit: durable` needs a directory for the chain file: pass `data`.')
   for (const [index, gate] of gates.entries())
     if (typeof gate?.decide !== 'function') throw new TypeError(`\`gates[${index}]\` must have a function \`decide\`.`)
   return {
@@ -129,14 +143,19 @@ function settingsOf(options: KernelOptions) {
     waitMs,
     holdDeadlineMs,
     leaseTtlMs,
-    gates: [...(rules === undefined ? [] : [new AuthGuardian(rules, store)]), ...gates],
+    namespaces: createNamespaces(namespaces),
+    gates: [
+      ...(rules === undefined ? [] : [new AuthGuardian(rules, store)]),
+      ...(namespaces === undefined ? [] : [createNamespaces(namespaces).gate]),
+      ...gates,
+    ],
     emit: unfailing(options.onEvent ?? warnOfEvents()),
   }
 }
 
 async function start(options: KernelOptions, settings: ReturnType<typeof settingsOf>, chain: Chain): Promise<Kernel> {
   const { store, clock = systemClock } = options
-  const { self, waitMs, holdDeadlineMs, leaseTtlMs, gates, emit } = settings
+  const { self, waitMs, holdDeadlineMs, leaseTtlMs, gates, namespaces, emit } = settings
   const { boot } = chain
   const observe = self.mode === 'observe'
   const committer = groupCommits(store, { boot, chainHead: () => chain.head(), onStoreHead: (head) => chain.noteStoreHead(head) })
@@ -200,6 +219,10 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     },
     auditLines: chain.lines,
     scope: (identity) => createScope(identity, context),
+    blackboard(scope, namespace = 'shared') {
+      if (scope.boot !== boot) throw new TypeError('The scope belongs to another kernel.')
+      return new Blackboard(scope, namespace, { committer, namespaces, observe })
+    },
     budgets: (path) => readBudgets(store, path),
     async approve(approval) {
       assertOpen()
@@ -216,7 +239,8 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
 
 async function approve(approval: Approval & { expiresInMs: number }, committer: Committer, chain: Chain): Promise<void> {
   const { agent, tool, argsHash, by, expiresInMs } = approval
-  for (const [field, value] of Object.entries({ agent, tool, by })) assertName(`approval.${field}`, value)
+  for (const [field, value] of Object.entries({ agent, by })) assertName(`approval.${field}`, value)
+  assertResource('approval.tool', tool)
   if (!/^[\w-]{43}$/.test(argsHash))
     throw new TypeError(`\`approval.argsHash\` must be the hash that the refusal carries, got ${JSON.stringify(argsHash)}.`)
   assertAmount('approval.expiresInMs', expiresInMs)
@@ -231,10 +255,12 @@ async function approve(approval: Approval & { expiresInMs: number }, committer: 
 async function endKernel({ open, beginning, reports }: ScopeContext, processes: Processes, committer: Committer, chain: Chain) {
   // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
   await Promise.race([Promise.allSettled(beginning), sleepUnref(CLOSE_DRAIN_MS)])
-  await Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held')))
+  const charged = Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held')))
+  await Promise.race([charged, sleepUnref(CLOSE_DRAIN_MS)])
   const unsent = await reports.drain(CLOSE_DRAIN_MS)
+  processes.stop()
   try {
-    // With ends unsent the records must stay: they tell the others that there is something to suspend.
+    // With ends unsent the records stay, renewed no more: so the others find that there is something to suspend.
     if (unsent === 0) await processes.close()
     await committer.idle()
     chain.append('close', { unsent })

@@ -4,7 +4,7 @@
 import { sleep } from '../lib/clock.ts'
 
 const MAX_PAUSE_MS = 5_000
-/** Most ends that wait; beyond it the oldest is left to the successor that reads the chain file. */
+/** Most ends that wait. Beyond it the oldest is given up: its hold stays held, and goes to suspense with this process. */
 const MAX_PENDING = 10_000
 
 /** The ends that still have to reach the store. */
@@ -54,7 +54,10 @@ export function createReports(): Reports {
         await report()
       } catch (error) {
         onDelayed(error)
-        if (pending.size >= MAX_PENDING) pending.delete(pending.values().next().value!)
+        if (pending.size >= MAX_PENDING) {
+          pending.delete(pending.values().next().value!)
+          onDelayed(new Error(`${MAX_PENDING} ends wait already, and the oldest was given up; its hold will go to suspense`))
+        }
         pending.add(report)
         worker ??= work()
       } finally {

@@ -3,14 +3,20 @@
 // what it rested on has changed.
 
 import { ambient } from '../lib/ambient.ts'
-import { Refusal, type BudgetFacts } from '../lib/errors.ts'
+import { Refusal } from '../lib/errors.ts'
 
 /** How long a remembered refusal stands before the store is asked again, ms; a change of the budget ends it sooner. */
 const LATCH_MS = 1_000
 /** Most budgets that one run remembers refusals of. */
 const MAX_LATCHES = 100
 
-interface Latch {
+/** A budget of a store; another store may have one of the same name. */
+export interface LatchedBudget {
+  readonly storeId: string
+  readonly budget: string
+}
+
+interface Latch extends LatchedBudget {
   readonly refusal: Refusal
   readonly untilMs: number
   changed: boolean
@@ -34,32 +40,28 @@ export function currentRun(): Run | undefined {
   return ambient().run as Run | undefined
 }
 
-/** The refusal that this run remembers for a budget path, while it still stands. */
-export function latchedRefusal(run: Run, path: string): Refusal | undefined {
-  for (const [budget, latch] of run.latches) {
-    if (path !== budget && !path.startsWith(`${budget}/`)) continue
+/** The refusal that this run remembers for a budget path of a store, while it still stands. */
+export function latchedRefusal(run: Run, storeId: string, path: string): Refusal | undefined {
+  for (const [key, latch] of run.latches) {
+    if (latch.storeId !== storeId || (path !== latch.budget && !path.startsWith(`${latch.budget}/`))) continue
     if (!latch.changed && performance.now() < latch.untilMs) {
       const { code, message, details } = latch.refusal
       return new Refusal(code, message, { ...details, latched: true }, { cause: latch.refusal })
     }
     latch.stop()
-    run.latches.delete(budget)
+    run.latches.delete(key)
   }
   return undefined
 }
 
-/** Remembers a refusal that ends the work on its budget; `watch` tells when that budget changes. */
-export function latch(
-  run: Run,
-  refusal: Refusal,
-  budget: string,
-  watch: (facts: BudgetFacts | undefined, wake: () => void) => () => void,
-): void {
-  if (run.latches.size >= MAX_LATCHES && !run.latches.has(budget)) return
-  run.latches.get(budget)?.stop()
-  const entry: Latch = { refusal, untilMs: performance.now() + LATCH_MS, changed: false, stop: () => stopWatching() }
-  const stopWatching = watch(refusal.details.budget, () => (entry.changed = true))
+/** Remembers a refusal that ends the work on its budget; `watch` calls back when that budget changes. */
+export function latch(run: Run, refusal: Refusal, where: LatchedBudget, watch: (wake: () => void) => () => void): void {
+  const key = `${where.storeId}/${where.budget}`
+  if (run.latches.size >= MAX_LATCHES && !run.latches.has(key)) return
+  run.latches.get(key)?.stop()
+  const entry: Latch = { ...where, refusal, untilMs: performance.now() + LATCH_MS, changed: false, stop: () => stopWatching() }
+  const stopWatching = watch(() => (entry.changed = true))
   // A watch that outlives its latch would keep the store busy for runs that are long over.
   setTimeout(stopWatching, LATCH_MS).unref()
-  run.latches.set(budget, entry)
+  run.latches.set(key, entry)
 }

@@ -6,12 +6,16 @@ import { HoldfastError, Refusal, findRefusal } from '../lib/errors.ts'
 import { newId, sha256 } from '../lib/ids.ts'
 import { withAmbient } from '../lib/ambient.ts'
 import { assertName, parsePath } from '../lib/names.ts'
-import { FragmentConflict, type Grant } from '../budget/ledger.ts'
+import { FragmentConflict, type Grant } from '../budget/hold-writer.ts'
+import type { TakeRequest } from '../budget/ledger.ts'
+import { openHandoff } from '../handoff/handoff.ts'
 import type { Prices } from '../waist/price.ts'
 import type { Store } from '../stores/store.ts'
 import type { Action, ProposedAction } from '../waist/action.ts'
-import type { Fragment, Gate, Verdict } from '../waist/gate.ts'
+import type { Batch } from '../waist/batch.ts'
+import type { Gate, Verdict } from '../waist/gate.ts'
 import type { Hold } from '../waist/hold.ts'
+import type { LogKind } from '../waist/log.ts'
 import type { BeginOptions, Scope, ScopeIdentity } from '../waist/scope.ts'
 import { createHold, type HoldContext } from './hold.ts'
 import { createRun, currentRun, latch, latchedRefusal } from './run.ts'
@@ -33,18 +37,23 @@ const MAX_ROUNDS = 20
 /** Longest name of a model or tool, in UTF-16 code units. */
 const MAX_RESOURCE_LENGTH = 1_024
 
-/** Makes the scope of an agent at work on a task. */
-export function createScope(identity: ScopeIdentity, context: ScopeContext): Scope {
+/**
+ * Makes the scope of an agent at work on a task.
+ *
+ * @param ownGates - Asked after those of the kernel: they can only narrow what these allow.
+ */
+export function createScope(identity: ScopeIdentity, context: ScopeContext, ownGates: readonly Gate[] = []): Scope {
   assertName('agent', identity.agent)
   assertName('task', identity.task)
   parsePath('budget', identity.budget)
   const { agent, task, budget } = identity
-  const { gates, ledger, log, emit, observe, store } = context
+  const { ledger, log, emit, observe, store } = context
+  const gates = [...context.gates, ...ownGates]
   let latest: Refusal | undefined
 
   function propose(action: Action): ProposedAction {
     assertName('action.kind', action.kind)
-    assertResource(action.resource)
+    assertResource('action.resource', action.resource)
     assertWorst(action)
     const args = canonicalJson(action.args ?? null, { dropUndefined: true })
     return { ...action, agent, task, argsHash: sha256(args) }
@@ -63,10 +72,11 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
 
   async function ask(proposed: ProposedAction, options: BeginOptions = {}): Promise<Hold> {
     const run = currentRun()
+    const holdId = newId()
     try {
-      const remembered = run === undefined ? undefined : latchedRefusal(run, budget)
+      const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, budget)
       if (remembered !== undefined) throw remembered
-      const hold = createHold(await grant(proposed, options), { boot: log.boot, agent, task, budget }, context)
+      const hold = createHold(await grant(holdId, proposed, options), { boot: log.boot, agent, task, budget }, context)
       try {
         context.assertOpen()
       } catch (closed) {
@@ -76,26 +86,45 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
       return hold
     } catch (error) {
       const refusal = findRefusal(error)
-      if (refusal !== undefined) note(refusal, proposed)
+      if (refusal !== undefined) note(refusal, proposed, holdId)
       throw error
     }
   }
 
-  async function grant(action: ProposedAction, { signal }: BeginOptions): Promise<Grant> {
-    const holdId = newId()
+  async function grant(holdId: string, action: ProposedAction, { signal }: BeginOptions): Promise<Grant> {
+    const startedAt = performance.now()
+    const trail: TakeRequest['trail'] = {}
     for (let round = 0; ; round++) {
       signal?.throwIfAborted()
       const { narrowed, fragment } = await passGates(action)
-      const take = (part: Fragment): Promise<Grant> =>
-        ledger.take({ holdId, path: budget, action: narrowed, fragment: part, ...(signal === undefined ? {} : { signal }) })
+      const take = (part: Batch): Promise<Grant> =>
+        ledger.take({
+          holdId,
+          path: budget,
+          action: narrowed,
+          fragment: part,
+          startedAt,
+          trail,
+          ...(signal === undefined ? {} : { signal }),
+        })
       try {
         return await take(fragment)
       } catch (error) {
         if (observe && Refusal.isInstance(error) && error.code === 'ERR_PERMISSION_DENIED') {
-          wouldRefuse('a gate', error, action)
-          return take({})
+          wouldRefuse('a gate', error, action.resource)
+          return take(action.with ?? {})
         }
-        if (!(error instanceof FragmentConflict)) throw error
+        if (!(error instanceof FragmentConflict)) {
+          // A refusal is recorded where it is found. Else the trail would have an intent without an end.
+          if (trail.intent !== undefined && findRefusal(error) === undefined)
+            record('outcome', { hold: holdId, budget, outcome: 'released', used: {}, reason: 'it was never taken' })
+          throw error
+        }
+        if (action.with?.check?.some(({ key }) => key === error.message) === true)
+          throw new Refusal('ERR_CONFLICT', `${error.message} is not as it was read; nothing was written.`, {
+            agent,
+            resource: action.resource,
+          })
         if (round >= MAX_ROUNDS)
           throw new HoldfastError(
             'ERR_STORE',
@@ -105,28 +134,44 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
     }
   }
 
+  /** Records what has happened already: a trail that cannot be written does not undo it, but must be known. */
+  function record(kind: LogKind, fields: { readonly [key: string]: Json }): void {
+    try {
+      log.append(kind, fields)
+    } catch (error) {
+      emit({ type: 'audit-gap', message: `A record (${kind}) of \`${agent}\` could not be written: ${String(error)}` })
+    }
+  }
+
   /** Observe mode: it passes, and the operator learns that it would not have. */
-  function wouldRefuse(gate: string, refusal: Refusal, { resource }: ProposedAction): void {
+  function wouldRefuse(gate: string, refusal: Refusal, resource: string): void {
     emit({ type: 'would-refuse', message: `${gate}: ${refusal.message}` })
     log.append('event', { type: 'would-refuse', gate, code: refusal.code, agent, task, resource })
   }
 
-  async function passGates(action: ProposedAction): Promise<{ narrowed: ProposedAction; fragment: Fragment }> {
-    const parts: Required<{ -readonly [K in keyof Fragment]: unknown[] }> = { check: [], add: [], set: [], delete: [] }
+  async function passGates(action: ProposedAction): Promise<{ narrowed: ProposedAction; fragment: Batch }> {
+    const parts: Required<{ -readonly [K in keyof Batch]: unknown[] }> = { check: [], add: [], set: [], delete: [] }
+    const join = (batch: Batch | undefined): void => {
+      for (const [name, operations] of Object.entries(batch ?? {})) {
+        // Two gates may use up the same approval: once is what both mean.
+        const known = new Set(parts.delete)
+        parts[name as keyof Batch].push(...(operations as unknown[]).filter((operation) => !known.has(operation)))
+      }
+    }
+    join(action.with)
     let narrowed = action
     for (const gate of gates) {
       const verdict = await gate.decide(narrowed)
       if (verdict.verdict !== 'allow') {
         const refusal = refusalOf(verdict, action)
         if (!observe) throw refusal
-        wouldRefuse(gate.name, refusal, action)
+        wouldRefuse(gate.name, refusal, action.resource)
         continue
       }
       narrowed = capped(narrowed, verdict.caps?.maxOutputTokens)
-      for (const [name, operations] of Object.entries(verdict.fragment ?? {}))
-        parts[name as keyof Fragment].push(...(operations as unknown[]))
+      join(verdict.fragment)
     }
-    return { narrowed, fragment: parts as Fragment }
+    return { narrowed, fragment: parts as Batch }
   }
 
   async function decide(action: Action): Promise<Refusal | undefined> {
@@ -143,15 +188,20 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
   }
 
   /** Remembers a refusal where it will be looked for: in the run, in the scope, in the trail. */
-  function note(refusal: Refusal, { kind, resource, argsHash }: ProposedAction): void {
+  function note(
+    refusal: Refusal,
+    { kind, resource, argsHash }: Pick<ProposedAction, 'kind' | 'resource' | 'argsHash'>,
+    hold?: string,
+  ): void {
     latest = refusal
     const run = currentRun()
     if (run !== undefined) run.refusal = refusal
     if (refusal.details.latched === true) return
-    log.append('refused', { code: refusal.code, agent, task, budget, action: kind, resource, argsHash, reason: refusal.message })
+    const facts = { code: refusal.code, agent, task, budget, action: kind, resource, argsHash, reason: refusal.message }
+    log.append('refused', { ...facts, ...(hold === undefined ? {} : { hold }) })
     if (run === undefined || refusal.details.endsRun !== true) return
     const bound = refusal.details.budget
-    latch(run, refusal, bound?.budget ?? budget, (_facts, wake) =>
+    latch(run, refusal, { storeId: store.id, budget: bound?.budget ?? budget }, (wake) =>
       store.watch(bound === undefined ? 'budget/' : `free/${bound.dimension}/${bound.budget}`, wake),
     )
   }
@@ -168,7 +218,8 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
         const hold = await begin(action)
         let result, used, answer
         try {
-          result = await withAmbient({ hold }, () => fn(hold))
+          // A model call inside of a tool is not what the tool's hold pays for.
+          result = await withAmbient({ hold: action.kind === 'model' ? hold : undefined }, () => fn(hold))
           used = usageOf?.(result) ?? hold.amounts
           answer = answerOf?.(result)
           assertAmounts('usage', used)
@@ -183,27 +234,40 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext): Sco
         return result
       })
     },
+    handoff(request) {
+      const scopeOf = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)
+      return openHandoff(scope, ownGates, request, { store, ledger, log, scopeOf })
+    },
     enter: (fn) => inRun(() => withAmbient({ scope }, fn)),
     get refusal() {
       return currentRun() === undefined ? latest : currentRun()!.refusal
     },
     prices: context.prices,
+    refuse(refusal) {
+      const { resource = 'unknown', argsHash = sha256(canonicalJson(null)) } = refusal.details
+      if (observe) return wouldRefuse('an integration', refusal, resource)
+      note(refusal, { kind: 'model', resource, argsHash })
+      throw refusal
+    },
     report(event) {
       emit({ type: event.type, message: event.message })
-      log.append('event', { type: event.type, agent, task, budget, message: event.message } satisfies Record<string, Json>)
+      record('event', { type: event.type, agent, task, budget, message: event.message })
     },
   }
   return scope
 }
 
 /** A tool's name may be the invention of a model, and it goes into records and messages: any text, but not any length. */
-function assertResource(resource: unknown): void {
+export function assertResource(field: string, resource: unknown): void {
   if (typeof resource === 'string' && resource.length > 0 && resource.length <= MAX_RESOURCE_LENGTH && resource.isWellFormed()) return
-  throw new TypeError(`Expected \`action.resource\` to be well-formed text of 1 to ${MAX_RESOURCE_LENGTH} characters.`)
+  throw new TypeError(`Expected \`${field}\` to be well-formed text of 1 to ${MAX_RESOURCE_LENGTH} characters.`)
 }
 
 /** Amounts that are none would be held as something else than what is used. */
-function assertWorst({ worst = {}, smallest = {}, output }: Action): void {
+function assertWorst({ worst = {}, allot, smallest = {}, output }: Action): void {
+  if (allot !== undefined && (output !== undefined || Object.keys(worst).length > 0))
+    throw new TypeError('An action has `allot`, or `worst` and `output`; not both.')
+  assertAmounts('action.allot', allot ?? {})
   const { tokens = 0, minTokens = 0, perToken = {} } = output ?? {}
   assertAmounts('action.worst', worst)
   assertAmounts('action.smallest', smallest)

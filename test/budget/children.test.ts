@@ -76,24 +76,24 @@ describe('a child of `*`', () => {
   test('whose shape is raised or lowered has the new limit, also when it is created in the middle of the change', async () => {
     const { kernel, store } = await open({ budgets: declared(1, 10) })
     await take(kernel, 'acme/old', { tokens: 4 })
-    // While the children are being changed, another process creates one from the shape as it is.
-    let meddle: (() => Promise<unknown>) | undefined = () => take(kernel, 'acme/between', { tokens: 1 })
+    // After each look at the children, another process creates one from the shape as it is.
+    const between = ['first', 'second', 'third']
+    const names = ['old', 'later', ...between]
     const watched: Store = {
       ...store,
       async list(prefix, range) {
         const page = await store.list(prefix, range)
-        const now = prefix.startsWith('budget/acme/') ? meddle : undefined
-        if (now !== undefined) meddle = undefined
-        await now?.()
+        const name = prefix.startsWith('budget/acme/') ? between.shift() : undefined
+        if (name !== undefined) await take(kernel, `acme/${name}`, { tokens: 1 })
         return page
       },
     }
     await open({ store: watched, budgets: declared(2, 7) })
-    expect(meddle).toBeUndefined()
+    expect(between).toEqual([])
     await take(kernel, 'acme/later', { tokens: 1 })
-    for (const name of ['old', 'between', 'later']) expect(await line(store, `acme/${name}`)).toMatchObject({ limit: 7 })
+    for (const name of names) expect(await line(store, `acme/${name}`)).toMatchObject({ limit: 7 })
     await open({ store, budgets: declared(3, 12) })
-    for (const name of ['old', 'between', 'later']) expect(await line(store, `acme/${name}`)).toMatchObject({ limit: 12 })
+    for (const name of names) expect(await line(store, `acme/${name}`)).toMatchObject({ limit: 12 })
   })
 })
 

@@ -44,6 +44,23 @@ describe('a declaration', () => {
     expect(error.message).toContain(sentence)
   })
 
+  test('of 30 dimensions on each of eight levels can be taken from, settled and charged; of 31 it is a RangeError', async () => {
+    const counters = (count: number, amount: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, index) => [`c${index}`, amount]))
+    expect(await failure({ acme: { ...counters(31, 10), revision: 2 } })).toMatchObject({
+      name: 'RangeError',
+      message: '`budgets[acme]` limits 31 dimensions; a budget has at most 30.',
+    })
+    const path = 'a/b/c/d/e/f/g/h'
+    const levels = path.split('/').map((__, index, names) => ['a', ...names.slice(1, index + 1).fill('*')].join('/'))
+    const { kernel, store } = await open({ budgets: Object.fromEntries(levels.map((level) => [level, counters(30, 10)])) })
+    const holds = [await take(kernel, path, counters(30, 2)), await take(kernel, path, counters(30, 2))]
+    await holds[0]!.settle(counters(30, 3))
+    await holds[1]!.charge('left')
+    await holds[1]!.settle(counters(30, 1))
+    expect(await line(store, path, 'c29')).toMatchObject({ spent: 4, free: 6, out: 0, assumed: 0 })
+  })
+
   test('of nothing opens what the store has', async () => {
     const { store } = await open({ budgets: { acme: { tokens: 5 } } })
     const { kernel } = await open({ store, budgets: {} })
@@ -251,6 +268,14 @@ describe('a revision', () => {
     await open({ store, budgets: { acme: { tokens: 10, calls: 3, revision: 2 } } })
     expect(await line(store, 'acme', 'calls')).toMatchObject({ limit: 3, free: 3 })
     await expect(openKernel({ store, budgets: { acme: { calls: 3, revision: 3 } } })).rejects.toThrow(/no longer limits `tokens`/)
+  })
+
+  test.each(['constructor', 'toString', 'hasOwnProperty'])('that is higher can add a counter named `%s`', async (counter) => {
+    const { kernel, store } = await open({ budgets: declare(10) })
+    await open({ store, budgets: { acme: { tokens: 10, [counter]: 3, revision: 2 } } })
+    expect(await line(store, 'acme', counter)).toMatchObject({ limit: 3, free: 3 })
+    await expect(openKernel({ store, budgets: { acme: { tokens: 10, revision: 3 } } })).rejects.toThrow(`no longer limits \`${counter}\``)
+    await take(kernel, 'acme', { [counter]: 3 })
   })
 
   test('that is lower opens the budget as it stands, and says so', async () => {

@@ -4,12 +4,13 @@
 
 import { describe, expect, test } from 'vitest'
 import { keys, line, money, open, refusalOf, take } from './bench.ts'
-import type { Fragment, Gate, Verdict } from '../../src/waist/gate.ts'
+import type { Batch } from '../../src/waist/batch.ts'
+import type { Gate, Verdict } from '../../src/waist/gate.ts'
 import type { ProposedAction } from '../../src/waist/action.ts'
 
 const BUDGETS = { acme: { tokens: 10 } }
 const gate = (decide: (action: ProposedAction) => Verdict | Promise<Verdict>): Gate => ({ name: 'mine', decide })
-const adding = (fragment: Fragment): Gate => gate(() => ({ verdict: 'allow', fragment }))
+const adding = (fragment: Batch): Gate => gate(() => ({ verdict: 'allow', fragment }))
 
 describe('a part of the commit that a gate adds', () => {
   test('happens together with the money', async () => {

@@ -95,7 +95,6 @@ export function createModel(limits: Limits): Model {
     take(owner, path, amounts) {
       if (frozen && !owner.observe) return { refused: 'ERR_BUDGET_FROZEN' }
       const needs = keysOf(path).flatMap(([dimension, key]) => ((amounts[dimension] ?? 0) > 0 ? [[key, amounts[dimension]!] as const] : []))
-      if (needs.length > 0) owner.renewedAtMs ??= model.nowMs
       const fits = (): boolean => needs.every(([key, amount]) => amount <= seen(key).free)
       if (!owner.observe && !fits()) {
         model.sweep(owner)
@@ -180,6 +179,8 @@ export function createModel(limits: Limits): Model {
         row(key).free += difference
       }
       limits[path] = changed
+      // A higher revision of the root thaws its tree.
+      if (!path.includes('/')) frozen = false
       return true
     },
     rows: () => Object.fromEntries([...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, line]) => [key, { ...line }])),

@@ -68,10 +68,18 @@ const take = (at: number, path: string, amounts: Amounts): Command =>
     const answer = await scopeOf(owner.kernel, path)
       .begin(needing(amounts))
       .catch((error: unknown) => error)
-    if ('refused' in expected) expect(Refusal.isInstance(answer) ? answer.code : answer).toBe(expected.refused)
-    else real.held.push({ hold: answer as Hold, model: expected.granted, owner })
+    if ('refused' in expected) {
+      expect(Refusal.isInstance(answer) ? answer.code : answer).toBe(expected.refused)
+      await noteRegistration(model, owner)
+    } else real.held.push({ hold: answer as Hold, model: expected.granted, owner })
     expect((answer as Partial<Hold>).state).toBe('refused' in expected ? undefined : 'held')
   })
+
+/** Whoever was refused may have registered with its try, or only looked: the store knows. Money does not depend on it. */
+async function noteRegistration(model: Model, { kernel, model: process }: Process): Promise<void> {
+  const [record] = await kernel.store.read([`process/${kernel.boot}`])
+  if (record !== null) process.renewedAtMs ??= model.nowMs
+}
 
 /** Several at once, from all processes: which of them fit depends on who is first, and the ledger must agree with what it said. */
 const burst = (asks: readonly { readonly at: number; readonly path: string; readonly amounts: Amounts }[]): Command =>
@@ -94,8 +102,7 @@ const burst = (asks: readonly { readonly at: number; readonly path: string; read
     )
     for (const { owner, path, amounts, answer } of answers) {
       if (!Refusal.isInstance(answer)) real.held.push({ hold: answer as Hold, model: model.granted(owner.model, path, amounts), owner })
-      // Whoever was refused for money has asked the store, and is on its record since.
-      else if (answer.code !== 'ERR_BUDGET_FROZEN') owner.model.renewedAtMs ??= model.nowMs
+      else await noteRegistration(model, owner)
     }
     expect(answers.map(({ answer }) => Refusal.isInstance(answer) || (answer as Hold).state)).toEqual(
       answers.map(({ answer }) => Refusal.isInstance(answer) || 'held'),

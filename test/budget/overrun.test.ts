@@ -48,15 +48,9 @@ describe('an overrun', () => {
     await (await take(other, 'acme', { tokens: 1 })).release('warm')
     await (await take(kernel, 'acme', { tokens: 10 })).settle({ tokens: 11 })
     expect(await refusalOf(take(other, 'acme', { tokens: 1 }))).toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
-    const { kernel: later } = await open({ store, budgets: { acme: { tokens: 20, revision: 2 } } })
+    const { kernel: later } = await open({ store, budgets })
     expect(await refusalOf(take(later, 'acme', { tokens: 1 }))).toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
-    expect(await line(store, 'acme')).toMatchObject({
-      limit: 20,
-      spent: 10,
-      free: 10,
-      over: 1,
-      frozen: expect.stringContaining('worst case'),
-    })
+    expect(await line(store, 'acme')).toMatchObject({ spent: 10, free: 0, over: 1, frozen: expect.stringContaining('worst case') })
   })
 
   test('freezes also what needs no money, for a kernel that had read the budget before', async () => {
@@ -67,14 +61,16 @@ describe('an overrun', () => {
     expect(await refusalOf(take(other, 'acme', {}))).toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
   })
 
-  test('stops freezing as soon as an operator has thawed the record', async () => {
-    const { kernel, store } = await open({ budgets: { acme: { tokens: 10 } } })
-    await (await take(kernel, 'acme', { tokens: 5 })).settle({ tokens: 11 })
-    await refusalOf(take(kernel, 'acme', { tokens: 1 }))
-    const [entry] = await store.read(['budget/acme'])
-    const { frozen: _, ...thawed } = entry!.value as Record<string, string>
-    await store.apply([{ set: [{ key: 'budget/acme', value: thawed }] }])
-    expect((await take(kernel, 'acme', { tokens: 1 })).state).toBe('held')
+  test('stops freezing for every kernel as soon as an operator declares a higher revision of the root', async () => {
+    const { kernel, store } = await open({ budgets: { acme: { tokens: 10 }, 'acme/one': { tokens: 10 } } })
+    await (await take(kernel, 'acme/one', { tokens: 5 })).settle({ tokens: 11 })
+    await refusalOf(take(kernel, 'acme/one', { tokens: 1 }))
+    await open({ store, budgets: { acme: { tokens: 10 }, 'acme/one': { tokens: 20, revision: 2 } } })
+    expect(await refusalOf(take(kernel, 'acme/one', { tokens: 1 }))).toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
+    const { kernel: later } = await open({ store, budgets: { acme: { tokens: 20, revision: 2 } } })
+    for (const one of [kernel, later]) expect((await take(one, 'acme/one', { tokens: 1 })).state).toBe('held')
+    expect(await line(store, 'acme')).not.toHaveProperty('frozen')
+    expect(await line(store, 'acme')).toMatchObject({ limit: 20, spent: 5, out: 2, free: 13, over: 6 })
   })
 
   test('of several dimensions is judged for each of them by itself', async () => {

@@ -198,7 +198,7 @@ describe('a sweep', () => {
   test('moves holds with more legs than fit ten to a batch', async () => {
     const clock = settableClock()
     const store = memoryStore({ clock })
-    const counters = Object.fromEntries(Array.from({ length: 50 }, (_, index) => [`c${index}`, 100]))
+    const counters = Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`c${index}`, 100]))
     const { kernel } = await open({
       store,
       budgets: Object.fromEntries(Array.from({ length: 12 }, (_, index) => [`root${index}`, counters])),

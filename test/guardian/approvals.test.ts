@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import * as fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { Rule } from '../../src/guardian/auth-guardian.ts'
+import type { Rule } from '../../src/waist/rule.ts'
 import type { Kernel, KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { canonicalJson } from '../../src/lib/canonical-json.ts'
 import type { Refusal } from '../../src/lib/errors.ts'
@@ -18,6 +18,7 @@ import { memoryStore } from '../../src/stores/memory.ts'
 import type { Store } from '../../src/stores/store.ts'
 import { faultyStore } from '../../src/testing/faulty-store.ts'
 import { settableClock, times } from '../../src/testing/store-bench.ts'
+import { open, refusalOf } from '../budget/bench.ts'
 import { hashOf, openWith, scopeOf, tried } from './guard.ts'
 
 const RULES: readonly Rule[] = [
@@ -268,11 +269,30 @@ test.each<[string, unknown, unknown, boolean]>([
   expect(await tried(scopeOf(kernel), 'pay', wanted)).toBe(same ? 'passed' : 'ERR_APPROVAL_REQUIRED')
 })
 
+test.each(['github/create_issue', 'two\nlines', ' a', '*', '#', 'x'.repeat(1_000), '__proto__'])(
+  'a tool may have any name that a model can call it by: %j is asked for, approved and run once',
+  async (tool) => {
+    const { kernel } = await open({ rules: [{ effect: 'ask', tool: '*' }], budgets: { acme: { calls: 10 } } })
+    const scope = kernel.scope({ agent: 'ann', task: 'test', budget: 'acme' })
+    const action = { kind: 'tool', resource: tool, args: ARGS }
+    const refusal = await refusalOf(scope.begin(action))
+    await kernel.approve({ agent: 'ann', tool, argsHash: refusal.details.argsHash!, by: 'boss', expiresInMs: 60_000 })
+    expect((await refusalOf(scope.begin({ ...action, resource: `${tool}.` }))).code).toBe('ERR_APPROVAL_REQUIRED')
+    await (await scope.begin(action)).settle({})
+    expect((await refusalOf(scope.begin(action))).code).toBe('ERR_APPROVAL_REQUIRED')
+  },
+)
+
 describe('approve', () => {
   const good = { agent: 'ann', tool: 'pay', argsHash: hashOf(ARGS), by: 'boss', expiresInMs: 1_000 }
 
   test.each<[string, Record<string, unknown>, typeof TypeError | typeof RangeError]>([
-    ...['agent', 'tool', 'by'].flatMap((field) =>
+    ...['', undefined, null, 1, ['pay'], 'x'.repeat(1_025), '\ud800'].map((tool): [string, Record<string, unknown>, typeof TypeError] => [
+      'approval.tool',
+      { tool },
+      TypeError,
+    ]),
+    ...['agent', 'by'].flatMap((field) =>
       ['', '*', 'a/b', ' a', '__proto__', undefined, null, 1, ['ann']].map((value): [string, Record<string, unknown>, typeof TypeError] => [
         `approval.${field}`,
         { [field]: value },

@@ -3,8 +3,9 @@
 // Prefixes have a file of their own.
 
 import { describe, expect, test } from 'vitest'
-import type { Rule } from '../../src/guardian/auth-guardian.ts'
-import { assertConstraint, meets, type Constraint } from '../../src/guardian/constraints.ts'
+import type { Rule } from '../../src/waist/rule.ts'
+import { assertConstraint, meets } from '../../src/guardian/constraints.ts'
+import type { Constraint } from '../../src/waist/rule.ts'
 import { judged, verdictOf } from './guard.ts'
 
 /** Meets the constraint: passes where that allows, is stopped where that denies. */

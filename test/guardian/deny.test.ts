@@ -4,7 +4,7 @@
 
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Rule } from '../../src/guardian/auth-guardian.ts'
+import type { Rule } from '../../src/waist/rule.ts'
 import { canonicalJson } from '../../src/lib/canonical-json.ts'
 import { openWith, scopeOf, tried, verdictOf } from './guard.ts'
 

@@ -1,8 +1,8 @@
 // What the tests of permissions share: one question to the guardian, and one to a kernel that has nothing else to say.
 
 import { onTestFinished } from 'vitest'
-import { AuthGuardian, type Rule } from '../../src/guardian/auth-guardian.ts'
-import type { Constraint } from '../../src/guardian/constraints.ts'
+import { AuthGuardian } from '../../src/guardian/auth-guardian.ts'
+import type { Constraint, Rule } from '../../src/waist/rule.ts'
 import { openKernel, type Kernel, type KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { canonicalJson } from '../../src/lib/canonical-json.ts'
 import { sha256 } from '../../src/lib/ids.ts'

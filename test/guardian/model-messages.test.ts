@@ -17,6 +17,7 @@ const CODES = Object.keys({
   ERR_NO_SCOPE: true,
   ERR_PERMISSION_DENIED: true,
   ERR_APPROVAL_REQUIRED: true,
+  ERR_CONFLICT: true,
 } satisfies Record<RefusalCode, true>) as readonly RefusalCode[]
 
 const amount = fc.maxSafeNat()

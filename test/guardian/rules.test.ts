@@ -3,7 +3,8 @@
 
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { AuthGuardian, type Rule } from '../../src/guardian/auth-guardian.ts'
+import { AuthGuardian } from '../../src/guardian/auth-guardian.ts'
+import type { Rule } from '../../src/waist/rule.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import { times } from '../../src/testing/store-bench.ts'
 import { answerOf, openWith, scopeOf, tried, verdictOf } from './guard.ts'

@@ -3,8 +3,8 @@
 
 import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
-import type { Rule } from '../../src/guardian/auth-guardian.ts'
-import type { StandardSchema } from '../../src/guardian/constraints.ts'
+import type { Rule } from '../../src/waist/rule.ts'
+import type { StandardSchema } from '../../src/waist/rule.ts'
 import { openWith, scopeOf, tried, verdictOf } from './guard.ts'
 
 const handmade = (validate: StandardSchema['~standard']['validate']): StandardSchema => ({ '~standard': { validate } })

@@ -73,7 +73,7 @@ describe('an option', () => {
       gates: [],
       rules: [],
     } as const
-    const { kernel } = await open({ ...options, budgets: BUDGETS })
+    const { kernel } = await open({ ...options, data: temporaryDirectory(), budgets: BUDGETS })
     expect(kernel.mode).toBe('observe')
   })
 })

@@ -66,11 +66,11 @@ describe('random faults', () => {
 
 test('everything but `apply` goes straight to the real store', async () => {
   const real = memoryStore()
-  const store = faultyStore({ ...real, dataDirectory: '/data', holds: async () => 'no' as const }, [])
+  const store = faultyStore({ ...real, dataDirectory: '/data', holds: async () => ['no' as const] }, [])
   await real.apply([adding('k', 3)])
   expect(await valuesOf(store, 'k')).toEqual([3])
   expect((await store.list('', { limit: 1 })).length).toBe(1)
-  expect([store.id, store.dataDirectory, await store.holds?.({ segment: 1, bytes: 0, hash: '' })]).toEqual([real.id, '/data', 'no'])
+  expect([store.id, store.dataDirectory, await store.holds?.([{ segment: 1, bytes: 0, hash: '' }])]).toEqual([real.id, '/data', ['no']])
   expect(await store.now()).toBeGreaterThan(0)
   const woken = new Promise<void>((resolve) => store.watch('k', resolve))
   await store.apply([adding('k', 1)])

@@ -1,0 +1,148 @@
+// The end of a hold: its money moves to where it belongs, once, wherever the hold lies by then and however often
+// the reply is lost.
+
+import { amountOf, type Amounts } from '../lib/amounts.ts'
+import { HoldfastError } from '../lib/errors.ts'
+import type { Batch } from '../waist/batch.ts'
+import type { Committer } from '../stores/group.ts'
+import type { Allotments } from './allotment.ts'
+import type { Grant, HoldWriter } from './hold-writer.ts'
+import { dimensionOf, endAdds, unheldLegs } from './legs.ts'
+import type { Levels } from './levels.ts'
+import type { Processes } from './processes.ts'
+import { budgetKey, levelsOf, type BudgetRecord } from './record.ts'
+
+/** What an overrun did: free money covered it, it froze the tree, or (observe mode) it is counted beside the limit. */
+export type Overrun = 'covered' | 'frozen' | 'over'
+
+/** Options of {@link createEnding}. */
+export interface EndingOptions {
+  readonly committer: Committer
+  readonly processes: Processes
+  readonly levels: Levels
+  readonly holds: HoldWriter
+  readonly allotments: Allotments
+  readonly observe: boolean
+}
+
+/** Ends a grant. */
+export type End = (grant: Grant, used: Amounts, how: 'settle' | 'charge') => Promise<Overrun | undefined>
+
+/** How often one end may find that something has changed. */
+const MAX_ATTEMPTS = 100
+/** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
+const CORRECTABLE_MS = 30 * 24 * 3_600_000
+
+/** Makes the end of holds. */
+export function createEnding({ committer, processes, levels, holds, allotments, observe }: EndingOptions): End {
+  const { store } = committer
+  /** Holds that had nothing to write when they were taken, and used something after all. */
+  const enrolled = new Map<string, Grant>()
+
+  async function end(given: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {
+    const legs = { ...given.record.legs, ...unheldLegs(given.levels, given.record.legs, used) }
+    if (given.version === 0 && Object.keys(legs).length === 0) return undefined
+    const grant = given.version === 0 ? await enrol(given) : given
+    const overrun = Object.entries(legs).some(([key, { amount }]) => amountOf(used, dimensionOf(key)) > amount)
+    const { held, charged } = holds.placesOf(grant.holdId)
+    const unabsorbed = new Set<string>()
+    let place = grant.version === undefined ? await find(grant.holdId, how) : { key: held, version: grant.version, column: 'out' as const }
+    for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
+      if (place === undefined) {
+        if (grant.version === undefined && !(await isAbsentForGood(grant.holdId))) {
+          place = await find(grant.holdId, how)
+          continue
+        }
+        await ended(grant)
+        // Ended by an earlier try, whose reply was lost: what that did to the tree, the store knows.
+        if (!overrun) return undefined
+        if ((await rootOf(grant.path)).record.frozen !== undefined) return 'frozen'
+        return observe ? 'over' : 'covered'
+      }
+      const freeze = unabsorbed.size > 0 && !observe ? await freezing(grant.path) : undefined
+      const mark =
+        how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs: (await store.now()) + CORRECTABLE_MS }] : []
+      const result = await committer.commit({
+        check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
+        add: endAdds(legs, { used, assumed: how === 'charge', from: place.column, unabsorbed }),
+        set: [...mark, ...(freeze?.set ?? [])],
+        delete: [place.key],
+      })
+      if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
+      if (result.outcome === 'ok') {
+        await ended(grant)
+        if (!overrun) return undefined
+        if (unabsorbed.size === 0) return 'covered'
+        return freeze === undefined ? 'over' : 'frozen'
+      }
+      if (result.outcome === 'refused') {
+        const [column, leg] = splitKey(result.which)
+        // Use beyond what a counter can hold is no damage; it is an overrun that nothing covers.
+        if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
+          throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
+        unabsorbed.add(leg)
+      }
+      // It is not where it was: this process was taken for dead, or an earlier try was applied.
+      else if (result.which === place.key) place = await find(grant.holdId, how)
+    }
+    throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
+  }
+
+  /**
+   * Whether a take that is not there will never be: a write that nobody acknowledged could still be on its way.
+   * A later write that sees nothing of it stands in front of it.
+   */
+  async function isAbsentForGood(holdId: string): Promise<boolean> {
+    const { held, suspended } = holds.placesOf(holdId)
+    const result = await committer.commit({ check: [held, suspended].map((key) => ({ key, version: 0 })) })
+    if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
+    return result.outcome === 'ok'
+  }
+
+  async function ended({ holdId, levels: known }: Grant): Promise<void> {
+    enrolled.delete(holdId)
+    processes.ended(holdId)
+    const allotment = known.findLast(({ record }) => record.allotment === true)
+    if (allotment !== undefined) await allotments.follow(allotment.path)
+  }
+
+  /** Where a hold lies now; nowhere once it has ended. A charge is the end, unless the real use became known. */
+  async function find(holdId: string, how: 'settle' | 'charge') {
+    const { held, suspended, charged } = holds.placesOf(holdId)
+    const entries = await store.read([held, suspended, ...(how === 'settle' ? [charged] : [])])
+    const columns = ['out', 'suspense', 'spent'] as const
+    return entries.flatMap((entry, at) => (entry === null ? [] : [{ key: entry.key, version: entry.version, column: columns[at]! }]))[0]
+  }
+
+  /** Writes the record of a hold that had nothing to write: what it used has to be counted, once. */
+  async function enrol(grant: Grant): Promise<Grant> {
+    for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
+      const known = enrolled.get(grant.holdId)
+      if (known !== undefined) return known
+      const result = await holds.write({ ...grant, levels: await levels.of(grant.path, true) }, [], {})
+      if (result.outcome === 'ok') enrolled.set(grant.holdId, { ...grant, version: result.version })
+      else if (result.outcome === 'conflict') holds.learn(result.which, {})
+      else throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result })
+    }
+    throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
+  }
+
+  /** An overrun that no free money covers: the assumption behind the limit is broken, so the whole tree stops. */
+  async function freezing(path: string): Promise<Batch> {
+    const { key, record, version } = await rootOf(path)
+    levels.forget(key)
+    const frozen = 'a call used more than its worst case, and no free money covered it'
+    return { check: [{ key, version }], set: [{ key, value: { ...record, frozen } }] }
+  }
+
+  async function rootOf(path: string): Promise<{ readonly key: string; readonly record: BudgetRecord; readonly version: number }> {
+    const key = budgetKey(levelsOf(path)[0]!)
+    const [entry] = await store.read([key])
+    return { key, record: entry!.value as unknown as BudgetRecord, version: entry!.version }
+  }
+
+  return end
+}
+
+/** `free/usd/acme` is the column `free` of the leg `usd/acme`. */
+const splitKey = (key: string) => [key.slice(0, key.indexOf('/')), key.slice(key.indexOf('/') + 1)] as const

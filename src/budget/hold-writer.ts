@@ -1,0 +1,147 @@
+// Writing the record of a hold: the money, the proof that this process is alive, the levels as they were read, and
+// whatever else is to happen with it, in one batch that is applied once however often it has to be sent.
+
+import type { Amounts } from '../lib/amounts.ts'
+import { HoldfastError } from '../lib/errors.ts'
+import type { Batch } from '../waist/batch.ts'
+import type { Committer, CommitResult } from '../stores/group.ts'
+import { takeAdds, type Leg, type Level } from './legs.ts'
+import type { Levels } from './levels.ts'
+import type { HoldRecord, Processes } from './processes.ts'
+import { budgetKey, counterKey } from './record.ts'
+
+/** Money that was set aside. */
+export interface Grant {
+  readonly holdId: string
+  readonly path: string
+  /** What is set aside, by dimension. */
+  readonly amounts: Amounts
+  readonly outputTokens: number
+  /** The levels of the path, as they were when it was taken. */
+  readonly levels: readonly Level[]
+  readonly record: HoldRecord
+  /** Version of the record in the store: `0` when nothing had to be written, `undefined` when nobody knows. */
+  readonly version: number | undefined
+}
+
+/** The gates have to be asked again: what one of them built upon has changed. */
+export class FragmentConflict extends Error {}
+
+/** Options of {@link createHoldWriter}. */
+export interface HoldWriterOptions {
+  readonly committer: Committer
+  readonly processes: Processes
+  readonly levels: Levels
+  readonly boot: string
+  readonly observe: boolean
+  /** Unix ms. */
+  readonly now: () => number
+}
+
+/** Writes the records of this process's holds. */
+export interface HoldWriter {
+  /** Writes a hold into the store, and what is to happen together with it. */
+  write(grant: Grant, legs: readonly Leg[], fragment: Batch, column?: 'out' | 'kids'): Promise<CommitResult>
+  /** What a conflict teaches; who asks again finds what is there now. @throws {FragmentConflict} */
+  learn(which: string, fragment: Batch): void
+  /** Where the record of a hold of this process can lie. */
+  placesOf(holdId: string): Readonly<Record<'held' | 'suspended' | 'charged', string>>
+}
+
+/** How often a take is sent again when its reply is lost. */
+const MAX_SENDS = 6
+
+/** Makes the writer. */
+export function createHoldWriter({ committer, processes, levels, boot, observe, now }: HoldWriterOptions): HoldWriter {
+  const { store } = committer
+  const observed = new Set<string>()
+  /** The registration of this process that its marks in the store belong to. */
+  let observedUnder: number | undefined
+
+  async function write(
+    { holdId, record, levels: known }: Grant,
+    legs: readonly Leg[],
+    fragment: Batch,
+    column: 'out' | 'kids' = 'out',
+  ): Promise<CommitResult> {
+    const ticket = await processes.ticket()
+    const { held, suspended } = placesOf(holdId)
+    const identity = [held, suspended]
+    // Marks of an earlier registration went with its record.
+    if (ticket.version !== observedUnder) observed.clear()
+    observedUnder = ticket.version
+    const marks = observe
+      ? known.filter((level) => !observed.has(level.path)).map((level) => ({ key: `observed/${boot}/${level.path}`, value: now() }))
+      : []
+    const batch: Batch = {
+      check: [...identity.map((key) => ({ key, version: 0 })), ...ticket.check, ...known.flatMap(levelChecks), ...(fragment.check ?? [])],
+      add: [...takeAdds(legs, known, column), ...known.flatMap(birth), ...(fragment.add ?? [])],
+      set: [{ key: held, value: record as never }, ...ticket.set, ...known.flatMap(birthRecord), ...marks, ...(fragment.set ?? [])],
+      delete: fragment.delete ?? [],
+    }
+    const result = await send(batch, identity, record.nonce)
+    if (result.outcome === 'ok') {
+      processes.stamped(ticket)
+      processes.held(holdId)
+      for (const { path } of observe ? known : []) observed.add(path)
+    }
+    return result
+  }
+
+  /**
+   * Sends a batch that may happen once, again when its reply is lost. A record with its nonce, found under a key
+   * of `identity`, says that an earlier try was applied: by now the hold may even lie in suspense.
+   */
+  async function send(batch: Batch, identity: readonly string[], nonce: string): Promise<CommitResult> {
+    let doubt: { readonly cause: unknown } | undefined
+    for (let sends = 0; sends < MAX_SENDS; sends++) {
+      try {
+        const result = await committer.commit(batch)
+        if (result.outcome === 'conflict' && identity.includes(result.which)) {
+          const found = (await store.read(identity)).find((entry) => (entry?.value as HoldRecord | undefined)?.nonce === nonce)
+          if (found !== undefined && found !== null) return { outcome: 'ok', version: found.version, values: [] }
+          throw new HoldfastError('ERR_STORE', `${result.which} was written by somebody else: is a copy of this process running?`)
+        }
+        if (result.outcome !== 'unknown') return result
+        doubt = result
+      } catch (cause) {
+        // Certainly not applied this time; that says nothing about the times before.
+        if (doubt === undefined) throw cause
+        break
+      }
+    }
+    return { outcome: 'unknown', cause: doubt!.cause }
+  }
+
+  function learn(which: string, { check = [] }: Batch): void {
+    const gated = check.some(({ key }) => key === which)
+    if (which.startsWith('process/')) processes.refresh()
+    else if (which.startsWith('budget/')) levels.forget(which)
+    else if (which.startsWith('free/')) levels.forget(budgetKey(which.split('/').slice(2).join('/')))
+    else if (!gated) throw new HoldfastError('ERR_STORE', `${store.name}: unexpected conflict on ${which}.`)
+    if (gated) throw new FragmentConflict(which)
+  }
+
+  const placesOf: HoldWriter['placesOf'] = (holdId: string) => ({
+    held: `hold/${boot}/${holdId}`,
+    suspended: `suspended/${boot}/${holdId}`,
+    charged: `charged/${boot}/${holdId}`,
+  })
+
+  return { write, learn, placesOf }
+}
+
+const levelChecks = ({ path, version, record, shape, shapeVersion }: Level) => [
+  { key: budgetKey(path), version },
+  // The shape that it is created from must be the one that was read.
+  ...(shapeVersion === undefined ? [] : [{ key: budgetKey(shape), version: shapeVersion }]),
+  // A level that is about to be created must have no counters either.
+  ...(version === 0
+    ? Object.keys(record.limits).map((dimension) => ({ key: counterKey('free', `${dimension}/${path}`), version: 0 }))
+    : []),
+]
+
+const birth = ({ path, version }: Level) => (version === 0 ? [{ key: `children/${path.slice(0, path.lastIndexOf('/'))}`, by: 1 }] : [])
+
+const birthRecord = ({ path, version, record, shape }: Level) =>
+  version === 0 ? [{ key: budgetKey(path), value: { ...record, shape } as never }] : []
