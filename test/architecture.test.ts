@@ -96,8 +96,9 @@ describe('architecture', () => {
     expect(undocumented('export function bare() {}\n')).toEqual(['bare'])
   })
 
-  test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,000 lines of code', () => {
-    // The claims are a list, not code. The first design said 1,500; what hostile tests asked of the ledger is the rest.
+  test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,400 lines of code', () => {
+    // The claims are a list, not code. The first design said 1,500; what hostile tests asked of the ledger, and
+    // allotments, are the rest.
     const core = sources.filter(
       (file) =>
         (['waist', 'kernel', 'budget'].includes(roomOf(file)) && !file.endsWith('/claims.ts')) ||
@@ -108,7 +109,7 @@ describe('architecture', () => {
         .split('\n')
         .filter((line) => !/^\s*(?:\/\/|\*|\/\*|$)/.test(line)),
     )
-    expect(lines.length).toBeLessThan(2_000)
+    expect(lines.length).toBeLessThan(2_400)
   })
 
   test('exports and built files name each other', () => {
