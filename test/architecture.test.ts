@@ -23,11 +23,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   guardian: ['waist', 'stores'],
   audit: ['waist', 'stores'],
   blackboard: ['waist', 'stores'],
+  effects: ['waist', 'stores'],
   handoff: ['waist', 'stores', 'budget', 'guardian'],
-  kernel: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit', 'blackboard', 'handoff'],
-  index: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit', 'blackboard', 'handoff', 'kernel'],
+  kernel: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit', 'blackboard', 'effects', 'handoff'],
+  index: ['waist', 'stores', 'budget', 'metering', 'guardian', 'audit', 'blackboard', 'effects', 'handoff', 'kernel'],
   testing: ['waist', 'stores', 'audit', 'index'],
-  cli: ['waist', 'stores', 'budget', 'audit', 'blackboard', 'handoff', 'kernel', 'index'],
+  cli: ['waist', 'stores', 'budget', 'audit', 'blackboard', 'effects', 'handoff', 'kernel', 'index'],
   integrations: ['waist', 'metering'],
 }
 

@@ -199,6 +199,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     gates,
     observe,
     store,
+    committer,
     prices: lazily(() => loadPrices({ ...(options.prices === undefined ? {} : { overrides: options.prices }), now: () => clock.now() })),
     assertOpen,
   }

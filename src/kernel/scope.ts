@@ -10,6 +10,7 @@ import { FragmentConflict, type Grant } from '../budget/hold-writer.ts'
 import type { TakeRequest } from '../budget/ledger.ts'
 import { openHandoff } from '../handoff/handoff.ts'
 import type { Prices } from '../waist/price.ts'
+import type { Committer } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import type { Action, ProposedAction } from '../waist/action.ts'
 import type { Batch } from '../waist/batch.ts'
@@ -18,6 +19,7 @@ import type { Hold } from '../waist/hold.ts'
 import type { LogKind } from '../waist/log.ts'
 import type { BeginOptions, Scope, ScopeIdentity } from '../waist/scope.ts'
 import { createHold, type HoldContext } from './hold.ts'
+import { runOnce } from '../effects/once.ts'
 import { createRun, currentRun, latch, latchedRefusal } from './run.ts'
 
 /** What all scopes of a kernel share. */
@@ -25,6 +27,7 @@ export interface ScopeContext extends HoldContext {
   readonly gates: readonly Gate[]
   readonly observe: boolean
   readonly store: Store
+  readonly committer: Committer
   readonly prices: () => Promise<Prices>
   /** @throws {HoldfastError} `ERR_CLOSED` */
   readonly assertOpen: () => void
@@ -234,6 +237,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
         return result
       })
     },
+    once: (receipt, action, fn, options) => runOnce(scope, context.committer, receipt, action, fn, options),
     handoff(request) {
       const scopeOf = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)
       return openHandoff(scope, ownGates, request, { store, ledger, log, scopeOf })

@@ -1,6 +1,7 @@
 import type { Amounts } from '../lib/amounts.ts'
 import type { Refusal } from '../lib/errors.ts'
 import type { Handoff, HandoffRequest } from './handoff.ts'
+import type { Once, OnceOptions } from './once.ts'
 import type { Prices } from './price.ts'
 import type { Action } from './action.ts'
 import type { Answer, Hold } from './hold.ts'
@@ -42,6 +43,13 @@ export interface Scope extends ScopeIdentity {
    * @param usageOf - What it used, from the result of `fn`. @default nothing but the counters that were held
    */
   run<T>(action: Action, fn: (hold: Hold) => Promise<T>, usageOf?: (result: T) => Amounts, answerOf?: (result: T) => Answer): Promise<T>
+  /**
+   * `run` of an effect that may happen once, however often its caller is resumed: a receipt of this name is written
+   * in the commit of its hold. When the receipt cannot be completed the answer is an error, and later `unknown`.
+   *
+   * @param receipt - Names this one effect: the same for every resumption of it, and for nothing else.
+   */
+  once<T>(receipt: string, action: Action, fn: (hold: Hold) => Promise<T>, options?: OnceOptions): Promise<Once<T>>
   /**
    * Hands work to another agent: moves its budget out of this scope's, in one commit that is recorded like any
    * action, and makes a scope for it that can do less than this one, never more.
