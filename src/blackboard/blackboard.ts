@@ -2,9 +2,9 @@
 // that it was decided on; it is made in one commit that checks them all, or not at all. So two agents that read
 // the same balance cannot both spend it, in one process or in many.
 
-import { sha256, newId } from '../lib/ids.ts'
+import { newId } from '../lib/ids.ts'
 import { assertAmount } from '../lib/amounts.ts'
-import { assertJson, canonicalJson, type Json } from '../lib/canonical-json.ts'
+import { assertJson, type Json } from '../lib/canonical-json.ts'
 import { sleep } from '../lib/clock.ts'
 import { HoldfastError, Refusal, type ConflictFacts } from '../lib/errors.ts'
 import { assertName } from '../lib/names.ts'
@@ -15,6 +15,7 @@ import {
   BOARD_FORMAT,
   MAX_PAST,
   entryKey,
+  pastOf,
   proposalKey,
   toEntry,
   type AbsentEntry,
@@ -362,11 +363,6 @@ function conflictOf(conflicts: readonly ConflictFacts[], namespace: string, caus
     { resource: namespace, conflict },
     { cause },
   )
-}
-
-/** The writes of a key, newest first, with the one that its record shows. */
-function pastOf({ agent, task, atMs, value, past }: BoardRecord, version: number): readonly PastWrite[] {
-  return [{ version, agent, task, atMs, hash: sha256(canonicalJson(value)) }, ...past]
 }
 
 function assertWrites(writes: readonly BoardWrite[]): void {

@@ -4,7 +4,8 @@
 //   bb/<namespace>/<key>   BoardRecord; its version in the store is the version of the entry
 //   proposal/<id>          ProposalRecord, until it expires
 
-import type { Json } from '../lib/canonical-json.ts'
+import { canonicalJson, type Json } from '../lib/canonical-json.ts'
+import { sha256 } from '../lib/ids.ts'
 import { parsePath } from '../lib/names.ts'
 import type { Entry as StoreEntry } from '../stores/store.ts'
 
@@ -92,4 +93,9 @@ export function toEntry(key: string, found: StoreEntry | null): BoardEntry | Abs
   const { value, agent, task, atMs } = found.value as unknown as BoardRecord
   const { version, expiresAtMs } = found
   return { key, value, version, agent, task, atMs, ...(expiresAtMs === undefined ? {} : { expiresAtMs }) }
+}
+
+/** The writes of a key, newest first, with the one that its record shows. */
+export function pastOf({ agent, task, atMs, value, past }: BoardRecord, version: number): readonly PastWrite[] {
+  return [{ version, agent, task, atMs, hash: sha256(canonicalJson(value)) }, ...past]
 }

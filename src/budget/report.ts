@@ -28,7 +28,10 @@ export async function readBudgets(store: Store, path?: string): Promise<readonly
     const budget = key.slice(budgetKey('').length)
     if (budget.split('/').includes('*') || (path !== undefined && budget !== path && !budget.startsWith(`${path}/`))) continue
     if (++budgets > MAX_BUDGETS) break
-    lines.push(...(await linesOf(store, budget, Object.keys((value as unknown as BudgetRecord).limits), !observed.has(budget))))
+    const { limits, closed } = value as unknown as BudgetRecord
+    // What was handed over has gone back up, all of it: only the record is left, for who lists handoffs.
+    if (closed !== undefined && Object.values(limits).every((limit) => limit === 0)) continue
+    lines.push(...(await linesOf(store, budget, Object.keys(limits), !observed.has(budget))))
   }
   return lines
 }

@@ -4,8 +4,10 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { VERSION } from '../kernel/open-kernel.ts'
 import { addAuditTail } from './audit-tail.ts'
 import { addAuditVerify } from './audit-verify.ts'
+import { addBoard } from './bb.ts'
 import { addBudgetStatus } from './budget-status.ts'
 import { addDoctor } from './doctor.ts'
+import { addHandoffList } from './handoff-list.ts'
 import { faultOf, printFault } from './output.ts'
 import { addStatus } from './status.ts'
 
@@ -44,12 +46,21 @@ function createProgram(asJson: boolean): Command {
   addStatus(program)
   const budget = program.command('budget').description('look at budgets').helpCommand(false)
   addBudgetStatus(budget)
+  const bb = program.command('bb').description('look at the blackboard').helpCommand(false)
+  addBoard(bb)
+  const handoff = program.command('handoff').description('look at handoffs').helpCommand(false)
+  addHandoffList(handoff)
   const audit = program.command('audit').description('look at the audit chains, and verify them').helpCommand(false)
   addAuditTail(audit)
   addAuditVerify(audit)
   addDoctor(program)
   program.addHelpText('after', '\nExamples:\n  $ holdfast status\n  $ holdfast budget status acme --data ./run/.holdfast --json')
   budget.addHelpText('after', '\nExample:\n  $ holdfast budget status acme/report-7')
+  bb.addHelpText(
+    'after',
+    '\nExamples:\n  $ holdfast bb list accounts\n  $ holdfast bb get account:balance accounts\n  $ holdfast bb history account:balance accounts',
+  )
+  handoff.addHelpText('after', '\nExample:\n  $ holdfast handoff list --json')
   audit.addHelpText('after', '\nExamples:\n  $ holdfast audit tail -n 100\n  $ holdfast audit verify')
   return program
 }
