@@ -105,4 +105,29 @@ export const CLAIMS: readonly Claim[] = [
     assumes: [],
     test: 'src/testing/integration-transparency.ts > transparency: the request of a stream differs by a cap and by asking for usage only',
   },
+  {
+    id: 'board',
+    claim:
+      'Of several agents that decided on the same version of a key one commits, and the others are told who it was; between processes too.',
+    assumes: ['A1'],
+    test: 'test/blackboard/processes.test.ts > four processes that withdraw at once take exactly what the books say',
+  },
+  {
+    id: 'handoff',
+    claim: 'A handoff spends what was moved to it and no more, and what is left comes back, whatever is closed in which order.',
+    assumes: ['A1', 'A6'],
+    test: 'test/handoff/handoff.test.ts > stays in balance through random handoffs, spending and closing, and all of it comes home',
+  },
+  {
+    id: 'narrower',
+    claim: 'The rules of a handoff can only narrow what its giver may do.',
+    assumes: ['A7'],
+    test: 'test/handoff/handoff.test.ts > narrow what the receiver may do, and open nothing that the giver may not',
+  },
+  {
+    id: 'receipt',
+    claim: 'An effect under a receipt happens at most once, however often its caller is resumed.',
+    assumes: ['A1'],
+    test: 'test/effects/once.test.ts > runs once when many ask at the same time',
+  },
 ]
