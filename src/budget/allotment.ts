@@ -29,6 +29,9 @@ interface Standing {
   readonly checks: readonly Check[]
 }
 
+/** Legs above whose `kids` do not have the money: it is in their `over`, or they never knew of it. */
+type Unfunded = ReadonlyMap<string, 'over' | 'never'>
+
 /** Closes allotments. */
 export interface Allotments {
   /**
@@ -75,7 +78,7 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
   }
 
   /** What an allotment has, moved to the budgets above that its money came from. */
-  async function raise(path: string, { counters }: Standing, last: boolean, unfunded: ReadonlySet<string>): Promise<readonly Add[]> {
+  async function raise(path: string, { counters }: Standing, last: boolean, unfunded: Unfunded): Promise<readonly Add[]> {
     const above = await levels.of(parentOf(path), true)
     const moved = Object.fromEntries(Object.entries(counters).map(([dimension, { free, spent }]) => [dimension, free + spent]))
     const rising = (dimension: string) => RISING.filter((column) => counters[dimension]![column] > 0)
@@ -86,9 +89,9 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
         min: 0,
       })),
     )
-    const theirs = legsOf(above, moved, unfunded).flatMap(({ key, dimension, amount, over }) => {
+    const theirs = legsOf(above, moved, new Set(unfunded.keys())).flatMap(({ key, dimension, amount, over }) => {
       // Observe mode let it through without the money: what was not spent after all is taken off that again.
-      if (over) return [{ key: counterKey('over', key), by: -counters[dimension]!.free }]
+      if (over) return unfunded.get(key) === 'over' ? [{ key: counterKey('over', key), by: -counters[dimension]!.free, min: 0 }] : []
       return [
         { key: counterKey('kids', key), by: -amount, min: 0 },
         ...rising(dimension).map((column) => ({ key: counterKey(column, key), by: counters[dimension]![column] })),
@@ -98,7 +101,7 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
   }
 
   async function close(path: string): Promise<HandoffClosing> {
-    const unfunded = new Set<string>()
+    const unfunded = new Map<string, 'over' | 'never'>()
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const standing = await standingOf(path)
       if (standing === undefined) throw new HoldfastError('ERR_STORE', `${store.name} has no budget \`${path}\` any more.`)
@@ -136,7 +139,11 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
       )
       levels.forget(key)
       if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
-      if (result.outcome === 'refused' && result.which.startsWith('kids/')) unfunded.add(result.which.slice('kids/'.length))
+      if (result.outcome === 'refused') {
+        const leg = result.which.slice(result.which.indexOf('/') + 1)
+        // A budget that began to limit this dimension after the allotment was made has nothing of it at all.
+        unfunded.set(leg, result.which.startsWith('kids/') ? 'over' : 'never')
+      }
       if (result.outcome !== 'ok') continue
       await follow(parentOf(path))
       return { ...totals, ...rest }

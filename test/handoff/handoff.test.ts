@@ -145,6 +145,16 @@ describe('the money of a handoff', () => {
     expect(await line(store, 'acme', 'usd')).toMatchObject({ kids: 0, free: usd(8), spent: usd(2) })
   })
 
+  test('comes back to who gave it when a budget above has begun to limit it since', async () => {
+    const { scope, store } = await giver()
+    const handoff = await scope.handoff({ to: 'analyst', budget: { usd: 2, calls: 5 }, instruction: 'x' })
+    await (await handoff.scope.begin({ kind: 'tool', resource: 'spend', worst: { calls: 1 } })).settle({ calls: 1 })
+    await open({ store, budgets: { ...BUDGETS, acme: { usd: 10, tokens: 1_000, calls: 50, revision: 2 } } })
+    expect(await handoff.close()).toMatchObject({ returned: { calls: 4 }, spent: { calls: 1 } })
+    expect(await line(store, 'acme', 'calls')).toMatchObject({ kids: 0, over: 0, free: 50 })
+    expect(await line(store, 'acme', 'usd')).toMatchObject({ kids: 0, free: usd(10) })
+  })
+
   test('stays in balance through random handoffs, spending and closing, and all of it comes home', async () => {
     let made = 0
     const step = fc.record({
