@@ -116,23 +116,23 @@ function openFile(directory: string, boot: string, durable: boolean): { write(li
   return {
     write(line) {
       if (dead !== undefined) throw dead
-      const bytes = Buffer.from(line)
+      const bytes = Buffer.byteLength(line)
       let written: number
       try {
-        written = writeSync(descriptor, bytes)
+        written = writeSync(descriptor, line)
       } catch (error) {
         throw failed(error)
       }
       try {
         // Nobody else writes this file: what was cut short can be taken back, and the chain stays whole.
-        if (written !== bytes.length) ftruncateSync(descriptor, size)
+        if (written !== bytes) ftruncateSync(descriptor, size)
         else if (durable) fdatasyncSync(descriptor)
       } catch (error) {
         // There is something in the file that no caller was promised, and the next record would not follow it.
         throw (dead = failed(error))
       }
-      if (written !== bytes.length) throw failed(new Error(`no space left (${written} of ${bytes.length} bytes)`))
-      size += bytes.length
+      if (written !== bytes) throw failed(new Error(`no space left (${written} of ${bytes} bytes)`))
+      size += bytes
     },
     close: () => closeSync(descriptor),
   }

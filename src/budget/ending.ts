@@ -37,7 +37,7 @@ const CORRECTABLE_MS = 30 * 24 * 3_600_000
 export function createEnding({ committer, processes, levels, holds, allotments, observe }: EndingOptions): End {
   const { store } = committer
   /** Holds that had nothing to write when they were taken, and used something after all. */
-  const enrolled = new Map<string, Grant>()
+  const enrolled = new Map<string, Promise<Grant>>()
 
   async function end(given: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {
     const legs = { ...given.record.legs, ...unheldLegs(given.levels, given.record.legs, used) }
@@ -115,14 +115,22 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
   }
 
   /** Writes the record of a hold that had nothing to write: what it used has to be counted, once. */
-  async function enrol(grant: Grant): Promise<Grant> {
+  function enrol(grant: Grant): Promise<Grant> {
+    const known = enrolled.get(grant.holdId)
+    if (known !== undefined) return known
+    const written = writeRecord(grant)
+    enrolled.set(grant.holdId, written)
+    // Whoever ends it next tries again.
+    written.catch(() => enrolled.delete(grant.holdId))
+    return written
+  }
+
+  async function writeRecord(grant: Grant): Promise<Grant> {
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
-      const known = enrolled.get(grant.holdId)
-      if (known !== undefined) return known
       const result = await holds.write({ ...grant, levels: await levels.of(grant.path, true) }, [], {})
-      if (result.outcome === 'ok') enrolled.set(grant.holdId, { ...grant, version: result.version })
-      else if (result.outcome === 'conflict') holds.learn(result.which, {})
-      else throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result })
+      if (result.outcome === 'ok') return { ...grant, version: result.version }
+      if (result.outcome !== 'conflict') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result })
+      holds.learn(result.which, {})
     }
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
   }

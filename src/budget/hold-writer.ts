@@ -3,6 +3,7 @@
 
 import type { Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
+import { newNonce } from '../lib/ids.ts'
 import type { Batch } from '../waist/batch.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
 import { takeAdds, type Leg, type Level } from './legs.ts'
@@ -19,7 +20,7 @@ export interface Grant {
   readonly outputTokens: number
   /** The levels of the path, as they were when it was taken. */
   readonly levels: readonly Level[]
-  readonly record: HoldRecord
+  readonly record: Omit<HoldRecord, 'nonce'>
   /** Version of the record in the store: `0` when nothing had to be written, `undefined` when nobody knows. */
   readonly version: number | undefined
 }
@@ -55,6 +56,8 @@ const MAX_SENDS = 6
 export function createHoldWriter({ committer, processes, levels, boot, observe, now }: HoldWriterOptions): HoldWriter {
   const { store } = committer
   const observed = new Set<string>()
+  /** Of records that were sent: sent again, a record must be known for the same one. */
+  const nonces = new WeakMap<object, string>()
   /** The registration of this process that its marks in the store belong to. */
   let observedUnder: number | undefined
 
@@ -73,13 +76,21 @@ export function createHoldWriter({ committer, processes, levels, boot, observe, 
     const marks = observe
       ? known.filter((level) => !observed.has(level.path)).map((level) => ({ key: `observed/${boot}/${level.path}`, value: now() }))
       : []
+    const nonce = nonces.get(record) ?? newNonce()
+    nonces.set(record, nonce)
     const batch: Batch = {
       check: [...identity.map((key) => ({ key, version: 0 })), ...ticket.check, ...known.flatMap(levelChecks), ...(fragment.check ?? [])],
       add: [...takeAdds(legs, known, column), ...known.flatMap(birth), ...(fragment.add ?? [])],
-      set: [{ key: held, value: record as never }, ...ticket.set, ...known.flatMap(birthRecord), ...marks, ...(fragment.set ?? [])],
+      set: [
+        { key: held, value: { ...record, nonce } as never },
+        ...ticket.set,
+        ...known.flatMap(birthRecord),
+        ...marks,
+        ...(fragment.set ?? []),
+      ],
       delete: fragment.delete ?? [],
     }
-    const result = await send(batch, identity, record.nonce)
+    const result = await send(batch, identity, nonce)
     if (result.outcome === 'ok') {
       processes.stamped(ticket)
       processes.held(holdId)

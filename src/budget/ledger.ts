@@ -4,7 +4,6 @@
 
 import { assertAmounts, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
-import { newNonce } from '../lib/ids.ts'
 import type { Committer } from '../stores/group.ts'
 import type { ProposedAction } from '../waist/action.ts'
 import type { Batch } from '../waist/batch.ts'
@@ -73,7 +72,6 @@ export interface Ledger {
 interface Trial {
   readonly request: TakeRequest
   readonly need: Need
-  readonly nonce: string
   /** It was told no before, so it looks before it writes: who waits must not fill the journal. */
   refused: boolean
 }
@@ -120,7 +118,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
       const { agent, resource, allot } = request.action
       // What is allotted has gone to the child with this very commit; there is nothing to end.
       const held = allot === undefined ? { amounts, legs: heldLegs(legs) } : { amounts: {}, legs: {} }
-      const record = { path: request.path, agent, resource, atMs: now(), legs: held.legs, nonce: trial.nonce }
+      const record = { path: request.path, agent, resource, atMs: now(), legs: held.legs }
       const grant = { holdId: request.holdId, path: request.path, amounts: held.amounts, outputTokens, levels: path, record, version: 0 }
       // Nothing to hold and nothing to write: no commit at all.
       if (legs.length === 0 && Object.values(request.fragment).every((part) => part?.length === 0)) {
@@ -175,7 +173,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
     const { agent, resource, worst = {}, allot, smallest = {}, output = NO_OUTPUT } = action
     // Without a single output token there is no answer to pay for, and a cap of 0 would read as none.
     const need: Need = { fixed: allot ?? worst, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
-    const trial: Trial = { request, need, nonce: newNonce(), refused: false }
+    const trial: Trial = { request, need, refused: false }
     let last: Exclude<Fit, { fit: 'now' }> | undefined
     const tryOnce = async (): Promise<Grant | undefined> => {
       let answer = await attempt(trial)

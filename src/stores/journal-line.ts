@@ -13,10 +13,11 @@ import type { Add, Batch, Check, SetKey } from './store.ts'
 /** Format of the store directory and of its lines. */
 export const JOURNAL_FORMAT = 1
 
+/** Bounds and times at the end are left out where there are none. */
 type Operation =
   | readonly ['c', string, number]
-  | readonly ['a', string, number, number | null, number | null]
-  | readonly ['s', string, Json, number | null]
+  | readonly ['a', string, number, (number | null)?, (number | null)?]
+  | readonly ['s', string, Json, (number | null)?]
   | readonly ['d', string]
 
 /** The body of a line. `seal` is written by later versions, when a segment is full. */
@@ -53,10 +54,16 @@ export function encodeLine({ previous, writer, timeMs, batches }: JournalLine): 
 function operationsOf({ check, add, set, delete: deleted }: Batch): { readonly o: readonly Operation[] } {
   const operations: Operation[] = []
   for (const { key, version } of check ?? []) operations.push(['c', key, version])
-  for (const { key, by, max, min } of add ?? []) operations.push(['a', key, by, max ?? null, min ?? null])
-  for (const { key, value, expiresAtMs } of set ?? []) operations.push(['s', key, value, expiresAtMs ?? null])
+  for (const { key, by, max, min } of add ?? []) operations.push(addOperation(key, by, max, min))
+  for (const { key, value, expiresAtMs } of set ?? [])
+    operations.push(expiresAtMs === undefined ? ['s', key, value] : ['s', key, value, expiresAtMs])
   for (const key of deleted ?? []) operations.push(['d', key])
   return { o: operations }
+}
+
+function addOperation(key: string, by: number, max: number | undefined, min: number | undefined): Operation {
+  if (min !== undefined) return ['a', key, by, max ?? null, min]
+  return max === undefined ? ['a', key, by] : ['a', key, by, max]
 }
 
 /** Reads the bytes between two newlines, or after the last one. */
@@ -108,12 +115,12 @@ function decodeBatch({ o }: { readonly o: readonly Operation[] }): Batch {
         check.push({ key: operation[1], version: operation[2] })
         break
       case 'a': {
-        const [, key, by, max, min] = operation
+        const [, key, by, max = null, min = null] = operation
         add.push(boundedAdd(key, by, max, min))
         break
       }
       case 's': {
-        const [, key, value, expiresAtMs] = operation
+        const [, key, value, expiresAtMs = null] = operation
         set.push(expiresAtMs === null ? { key, value } : { key, value, expiresAtMs })
         break
       }
