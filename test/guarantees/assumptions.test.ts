@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { guardFetch } from '../../integrations/transport.ts'
 import { memoryStore, openKernel, type Kernel, type KernelEvent, type Scope, type Store } from '../../src/index.ts'
 import { startProvider, type SimulatedProvider } from '../../src/testing/provider.ts'
+import { asking, ledgerOf } from '../budget/ledger-bench.ts'
 
 const LIMIT_USD = '0.001'
 const LIMIT = 1_000_000
@@ -82,7 +83,7 @@ describe('assumptions of the promise', () => {
     await expect(scope.begin({ kind: 'model', resource: 'm', worst: { usd: 1 } })).rejects.toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
   })
 
-  test('A3: a process that was cloned spends one hold twice, by at most that hold', async () => {
+  test('A3: a process that was copied spends a hold that was open then twice, by at most that hold', async () => {
     const hold = await scope.begin({ kind: 'model', resource: 'gpt-4o-mini', worst: { usd: 80_000 } })
     await post(fetch)
     await post(fetch)
@@ -92,12 +93,21 @@ describe('assumptions of the promise', () => {
     expect(provider.bill().nanoUsd - (await accounted())).toBeLessThanOrEqual(80_000)
   })
 
-  test('A4: an id that was used before is refused, so two holds never share one', async () => {
+  test('A4: a second take under an id that is in use is ERR_STORE and holds nothing, so two holds never share one', async () => {
     const hold = await scope.begin({ kind: 'model', resource: 'm', worst: { usd: 10 } })
-    const [entry] = await kernel.store.list('hold/', { limit: 1 })
-    const again = await kernel.store.apply([{ check: [{ key: entry!.key, version: 0 }], add: [{ key: 'free/usd/acme', by: -10, min: 0 }] }])
-    expect(again).toMatchObject({ results: [{ outcome: 'conflict' }] })
-    await hold.release('unused')
+    const copy = ledgerOf(kernel.store, kernel.boot)
+    for (const usd of [10, 20]) {
+      await expect(copy.take(asking(hold.id, 'acme', { usd }))).rejects.toMatchObject({
+        code: 'ERR_STORE',
+        message: expect.stringContaining('written by somebody else'),
+      })
+    }
+    expect((await kernel.budgets('acme'))[0]).toMatchObject({ out: 10, free: LIMIT - 10 })
+    await hold.settle({ usd: 7 })
+    expect((await kernel.budgets('acme'))[0]).toMatchObject({ out: 0, spent: 7, free: LIMIT - 7 })
+    // With its hold the id is free again, and whoever takes it then takes money of its own.
+    await copy.take(asking(hold.id, 'acme', { usd: 20 }))
+    expect((await kernel.budgets('acme'))[0]).toMatchObject({ out: 20, spent: 7, free: LIMIT - 27 })
   })
 
   test('A5: a hold that is settled before its call is over is not there for what comes after', async () => {
