@@ -48,7 +48,7 @@ describe('an intent in the trail has its end under the same hold', () => {
   test('when its wait is aborted', async () => {
     const { kernel } = await open({ budgets: BUDGETS, waitMs: 60_000 })
     const hold = await take(kernel, 'acme', { tokens: 8 })
-    await expect(take(kernel, 'acme', { tokens: 3 }, { signal: AbortSignal.timeout(30) })).rejects.toThrow()
+    await expect(take(kernel, 'acme', { tokens: 3 }, { signal: AbortSignal.timeout(30) })).rejects.toMatchObject({ name: 'TimeoutError' })
     await hold.settle({ tokens: 8 })
     expect(endsOf(kernel)).toEqual([['settled'], ['released']])
   })
