@@ -154,6 +154,25 @@ describe('a proposal', () => {
     expect((await anna.list()).map(({ key }) => key)).toEqual(['k'])
   })
 
+  test('that is aborted while its commit is under way is not made', async () => {
+    let abort = async (): Promise<void> => undefined
+    const { anna } = await twoAgents({
+      gates: [
+        {
+          name: 'aborter',
+          async decide() {
+            await abort()
+            return { verdict: 'allow' }
+          },
+        },
+      ],
+    })
+    const id = await anna.propose({ set: { k: 1 } })
+    abort = () => anna.abort(id)
+    expect((await refusalOf(anna.commit(id))).code).toBe('ERR_CONFLICT')
+    expect(await anna.read('k')).toEqual({ key: 'k', version: 0 })
+  })
+
   test('that is committed twice at once is committed once', async () => {
     const { anna, kernel } = await twoAgents()
     const id = await anna.propose({ set: { k: 1 } })
