@@ -9,7 +9,7 @@ import type { Allotments } from './allotment.ts'
 import type { Grant, HoldWriter } from './hold-writer.ts'
 import { dimensionOf, endAdds, unheldLegs } from './legs.ts'
 import type { Levels } from './levels.ts'
-import type { Processes } from './processes.ts'
+import type { HoldRecord, Processes } from './processes.ts'
 import { budgetKey, levelsOf, type BudgetRecord } from './record.ts'
 
 /** What an overrun did: free money covered it, it froze the tree, or (observe mode) it is counted beside the limit. */
@@ -46,11 +46,13 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
     const overrun = Object.entries(legs).some(([key, { amount }]) => amountOf(used, dimensionOf(key)) > amount)
     const { held, charged } = holds.placesOf(grant.holdId)
     const unabsorbed = new Set<string>()
-    let place = grant.version === undefined ? await find(grant.holdId, how) : { key: held, version: grant.version, column: 'out' as const }
+    /** Legs whose `over` cannot count any further either: beyond 2^53 - 1 there is nothing to be exact about. */
+    const uncounted = new Set<string>()
+    let place = grant.version === undefined ? await find(grant, how) : { key: held, version: grant.version, column: 'out' as const }
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
       if (place === undefined) {
-        if (grant.version === undefined && !(await isAbsentForGood(grant.holdId))) {
-          place = await find(grant.holdId, how)
+        if (grant.version === undefined && !(await isAbsentForGood(grant))) {
+          place = await find(grant, how)
           continue
         }
         await ended(grant)
@@ -64,7 +66,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs: (await store.now()) + CORRECTABLE_MS }] : []
       const result = await committer.commit({
         check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
-        add: endAdds(legs, { used, assumed: how === 'charge', from: place.column, unabsorbed }),
+        add: endAdds(legs, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),
         set: [...mark, ...(freeze?.set ?? [])],
         delete: [place.key],
       })
@@ -78,12 +80,13 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
       if (result.outcome === 'refused') {
         const [column, leg] = splitKey(result.which)
         // Use beyond what a counter can hold is no damage; it is an overrun that nothing covers.
-        if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
+        if (column === 'over' && result.reason === 'range') uncounted.add(leg)
+        else if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
           throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
         unabsorbed.add(leg)
       }
       // It is not where it was: this process was taken for dead, or an earlier try was applied.
-      else if (result.which === place.key) place = await find(grant.holdId, how)
+      else if (result.which === place.key) place = await find(grant, how)
     }
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
   }
@@ -92,11 +95,12 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
    * Whether a take that is not there will never be: a write that nobody acknowledged could still be on its way.
    * A later write that sees nothing of it stands in front of it.
    */
-  async function isAbsentForGood(holdId: string): Promise<boolean> {
-    const { held, suspended } = holds.placesOf(holdId)
+  async function isAbsentForGood(grant: Grant): Promise<boolean> {
+    const { held, suspended } = holds.placesOf(grant.holdId)
     const result = await committer.commit({ check: [held, suspended].map((key) => ({ key, version: 0 })) })
     if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
-    return result.outcome === 'ok'
+    // What stands there may be the hold of a copy of this process.
+    return result.outcome === 'ok' || (await find(grant, 'settle')) === undefined
   }
 
   async function ended({ holdId, levels: known }: Grant): Promise<void> {
@@ -107,11 +111,15 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
   }
 
   /** Where a hold lies now; nowhere once it has ended. A charge is the end, unless the real use became known. */
-  async function find(holdId: string, how: 'settle' | 'charge') {
-    const { held, suspended, charged } = holds.placesOf(holdId)
+  async function find(grant: Grant, how: 'settle' | 'charge') {
+    const { held, suspended, charged } = holds.placesOf(grant.holdId)
     const entries = await store.read([held, suspended, ...(how === 'settle' ? [charged] : [])])
     const columns = ['out', 'suspense', 'spent'] as const
-    return entries.flatMap((entry, at) => (entry === null ? [] : [{ key: entry.key, version: entry.version, column: columns[at]! }]))[0]
+    return entries.flatMap((entry, at) =>
+      entry === null || !holds.isOwn(grant, entry.value as unknown as HoldRecord)
+        ? []
+        : [{ key: entry.key, version: entry.version, column: columns[at]! }],
+    )[0]
   }
 
   /** Writes the record of a hold that had nothing to write: what it used has to be counted, once. */

@@ -45,6 +45,8 @@ export interface HoldWriter {
   write(grant: Grant, legs: readonly Leg[], fragment: Batch, column?: 'out' | 'kids'): Promise<CommitResult>
   /** What a conflict teaches; who asks again finds what is there now. @throws {FragmentConflict} */
   learn(which: string, fragment: Batch): void
+  /** Whether a record that was found under the id of a hold is its own, and not that of a copy of this process. */
+  isOwn(grant: Grant, found: HoldRecord): boolean
   /** Where the record of a hold of this process can lie. */
   placesOf(holdId: string): Readonly<Record<'held' | 'suspended' | 'charged', string>>
 }
@@ -139,7 +141,12 @@ export function createHoldWriter({ committer, processes, levels, boot, observe, 
     charged: `charged/${boot}/${holdId}`,
   })
 
-  return { write, learn, placesOf }
+  const isOwn: HoldWriter['isOwn'] = ({ record }, { nonce }) => {
+    const sent = nonces.get(record)
+    return nonce === undefined || sent === undefined || nonce === sent
+  }
+
+  return { write, learn, isOwn, placesOf }
 }
 
 const levelChecks = ({ path, version, record, shape, shapeVersion }: Level) => [

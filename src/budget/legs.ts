@@ -110,10 +110,12 @@ export interface Ending {
   readonly from: 'out' | 'suspense' | 'spent'
   /** Legs whose overrun found no free money: it is counted in `over`, and the tree freezes. */
   readonly unabsorbed: ReadonlySet<string>
+  /** Legs whose `over` is full. */
+  readonly uncounted: ReadonlySet<string>
 }
 
 /** Moves held legs to where they belong: `spent`, and the rest back to `free`. */
-export function endAdds(legs: HeldLegs, { used, assumed, from, unabsorbed }: Ending): readonly Add[] {
+export function endAdds(legs: HeldLegs, { used, assumed, from, unabsorbed, uncounted }: Ending): readonly Add[] {
   const adds: Add[] = []
   for (const [key, { amount, over }] of Object.entries(legs)) {
     const actual = Object.hasOwn(used, dimensionOf(key)) ? used[dimensionOf(key)]! : amount
@@ -134,7 +136,7 @@ export function endAdds(legs: HeldLegs, { used, assumed, from, unabsorbed }: End
       if (assumed) move('assumed', amount)
     }
     move('free', amount - spent)
-    move('over', actual - spent)
+    if (!uncounted.has(key)) move('over', actual - spent)
   }
   return adds
 }

@@ -19,7 +19,7 @@ export interface HoldRecord {
   readonly atMs: number
   readonly legs: HeldLegs
   /** Random, of this take alone: whoever finds another one under its own id did not write this record. */
-  readonly nonce: string
+  readonly nonce?: string
 }
 
 /** Options of {@link createProcesses}. */

@@ -91,7 +91,7 @@ export interface Kernel extends AsyncDisposable {
   approve(approval: Approval & { readonly expiresInMs: number }): Promise<void>
   /** Moves the holds of silent processes to suspense now. Returns how many were moved. */
   sweep(): Promise<number>
-  /** Charges open holds at worst, sends what is pending (up to 5 s for each of three steps) and ends the chain. The store stays open: it is yours. */
+  /** Charges open holds at worst, sends what is pending (up to 5 s for each step) and ends the chain. The store stays open: it is yours. */
   close(): Promise<void>
 }
 
@@ -255,22 +255,26 @@ async function approve(approval: Approval & { expiresInMs: number }, committer: 
 /** Whatever is still held was perhaps spent: it is charged, and everything is sent, before the chain ends. */
 async function endKernel({ open, beginning, reports }: ScopeContext, processes: Processes, committer: Committer, chain: Chain) {
   // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
-  await Promise.race([Promise.allSettled(beginning), sleepUnref(CLOSE_DRAIN_MS)])
-  const charged = Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held')))
-  await Promise.race([charged, sleepUnref(CLOSE_DRAIN_MS)])
+  await atMost(Promise.allSettled(beginning))
+  await atMost(Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held'))))
   const unsent = await reports.drain(CLOSE_DRAIN_MS)
   processes.stop()
   try {
     // With ends unsent the records stay, renewed no more: so the others find that there is something to suspend.
-    if (unsent === 0) await processes.close()
-    await committer.idle()
+    if (unsent === 0) await atMost(processes.close())
+    await atMost(committer.idle())
     chain.append('close', { unsent })
     // The last head goes into the store, so that a cut tail of a closed chain is always found.
-    if (unsent === 0) await committer.commit({})
+    if (unsent === 0) await atMost(committer.commit({}))
     chain.flush()
   } finally {
     chain.close()
   }
+}
+
+/** A store that never answers must not keep a program from ending. */
+async function atMost(step: Promise<unknown>): Promise<void> {
+  await Promise.race([step, sleepUnref(CLOSE_DRAIN_MS)])
 }
 
 /** A listener that throws must not stand between a hold and its end. */

@@ -94,9 +94,31 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     }
   }
 
-  async function grant(holdId: string, action: ProposedAction, { signal }: BeginOptions): Promise<Grant> {
-    const startedAt = performance.now()
+  async function grant(holdId: string, action: ProposedAction, options: BeginOptions): Promise<Grant> {
     const trail: TakeRequest['trail'] = {}
+    try {
+      return await takeInRounds(holdId, action, trail, options)
+    } catch (error) {
+      const own = error instanceof FragmentConflict
+      // A refusal is recorded where it is found. Else the trail would have an intent without an end.
+      if (trail.intent !== undefined && !own && findRefusal(error) === undefined)
+        record('outcome', { hold: holdId, budget, outcome: 'released', used: {}, reason: 'it was never taken' })
+      if (!own) throw error
+      throw new Refusal('ERR_CONFLICT', `${error.message} is not as it was read; nothing was written.`, {
+        agent,
+        resource: action.resource,
+      })
+    }
+  }
+
+  /** Asks the gates and the ledger, again when something that a gate built upon has changed. @throws {FragmentConflict} When it is the action's own. */
+  async function takeInRounds(
+    holdId: string,
+    action: ProposedAction,
+    trail: TakeRequest['trail'],
+    { signal }: BeginOptions,
+  ): Promise<Grant> {
+    const startedAt = performance.now()
     for (let round = 0; ; round++) {
       signal?.throwIfAborted()
       const { narrowed, fragment } = await passGates(action)
@@ -117,17 +139,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
           wouldRefuse('a gate', error, action.resource)
           return take(action.with ?? {})
         }
-        if (!(error instanceof FragmentConflict)) {
-          // A refusal is recorded where it is found. Else the trail would have an intent without an end.
-          if (trail.intent !== undefined && findRefusal(error) === undefined)
-            record('outcome', { hold: holdId, budget, outcome: 'released', used: {}, reason: 'it was never taken' })
-          throw error
-        }
-        if (action.with?.check?.some(({ key }) => key === error.message) === true)
-          throw new Refusal('ERR_CONFLICT', `${error.message} is not as it was read; nothing was written.`, {
-            agent,
-            resource: action.resource,
-          })
+        if (!(error instanceof FragmentConflict) || action.with?.check?.some(({ key }) => key === error.message) === true) throw error
         if (round >= MAX_ROUNDS)
           throw new HoldfastError(
             'ERR_STORE',
