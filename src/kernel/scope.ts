@@ -35,6 +35,10 @@ export interface ScopeContext extends HoldContext {
   readonly beginning: Set<Promise<Hold>>
 }
 
+type Trail = TakeRequest['trail']
+/** What is recorded of an action that was refused. */
+type Refused = Pick<ProposedAction, 'kind' | 'resource' | 'argsHash'>
+
 /** How often the gates are asked again because something that they built upon has changed. */
 const MAX_ROUNDS = 20
 /** Longest name of a model or tool, in UTF-16 code units. */
@@ -95,7 +99,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   }
 
   async function grant(holdId: string, action: ProposedAction, options: BeginOptions): Promise<Grant> {
-    const trail: TakeRequest['trail'] = {}
+    const trail: Trail = {}
     try {
       return await takeInRounds(holdId, action, trail, options)
     } catch (error) {
@@ -112,12 +116,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   }
 
   /** Asks the gates and the ledger, again when something that a gate built upon has changed. @throws {FragmentConflict} When it is the action's own. */
-  async function takeInRounds(
-    holdId: string,
-    action: ProposedAction,
-    trail: TakeRequest['trail'],
-    { signal }: BeginOptions,
-  ): Promise<Grant> {
+  async function takeInRounds(holdId: string, action: ProposedAction, trail: Trail, { signal }: BeginOptions): Promise<Grant> {
     const startedAt = performance.now()
     for (let round = 0; ; round++) {
       signal?.throwIfAborted()
@@ -192,6 +191,9 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   async function decide(action: Action): Promise<Refusal | undefined> {
     context.assertOpen()
     const proposed = propose(action)
+    const run = currentRun()
+    const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, budget)
+    if (remembered !== undefined) return remembered
     for (const gate of gates) {
       const verdict = await gate.decide(proposed)
       if (verdict.verdict === 'allow' || observe) continue
@@ -203,11 +205,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   }
 
   /** Remembers a refusal where it will be looked for: in the run, in the scope, in the trail. */
-  function note(
-    refusal: Refusal,
-    { kind, resource, argsHash }: Pick<ProposedAction, 'kind' | 'resource' | 'argsHash'>,
-    hold?: string,
-  ): void {
+  function note(refusal: Refusal, { kind, resource, argsHash }: Refused, hold?: string): void {
     latest = refusal
     const run = currentRun()
     if (run !== undefined) run.refusal = refusal
@@ -221,6 +219,28 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     )
   }
 
+  const run: Scope['run'] = async (action, fn, usageOf, answerOf) => {
+    return inRun(async () => {
+      const hold = await begin(action)
+      let result, used, answer
+      try {
+        // A model call inside of a tool is not what the tool's hold pays for.
+        result = await withAmbient({ hold: action.kind === 'model' ? hold : undefined }, () => fn(hold))
+        used = usageOf?.(result) ?? hold.amounts
+        answer = answerOf?.(result)
+        assertAmounts('usage', used)
+      } catch (error) {
+        // Its function may have ended it already, and knows better.
+        if (hold.state === 'held') await hold.charge(`it failed: ${error instanceof Error ? error.name : typeof error}`)
+        throw error
+      }
+      // Who was told of no usage has nothing to compare with what an HTTP attempt said.
+      if (usageOf === undefined && answer === undefined) await hold.claim()?.settle(used)
+      else await hold.settle(used, answer)
+      return result
+    })
+  }
+
   const scope: Scope = {
     boot: log.boot,
     agent,
@@ -228,27 +248,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     budget,
     begin,
     decide,
-    async run(action, fn, usageOf, answerOf) {
-      return inRun(async () => {
-        const hold = await begin(action)
-        let result, used, answer
-        try {
-          // A model call inside of a tool is not what the tool's hold pays for.
-          result = await withAmbient({ hold: action.kind === 'model' ? hold : undefined }, () => fn(hold))
-          used = usageOf?.(result) ?? hold.amounts
-          answer = answerOf?.(result)
-          assertAmounts('usage', used)
-        } catch (error) {
-          // Its function may have ended it already, and knows better.
-          if (hold.state === 'held') await hold.charge(`it failed: ${error instanceof Error ? error.name : typeof error}`)
-          throw error
-        }
-        // Who was told of no usage has nothing to compare with what an HTTP attempt said.
-        if (usageOf === undefined && answer === undefined) await hold.claim()?.settle(used)
-        else await hold.settle(used, answer)
-        return result
-      })
-    },
+    run,
     once: (receipt, action, fn, options) => runOnce(scope, context.committer, receipt, action, fn, options),
     handoff(request) {
       const scopeOf = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)

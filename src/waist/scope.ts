@@ -32,7 +32,8 @@ export interface Scope extends ScopeIdentity {
    */
   begin(action: Action, options?: BeginOptions): Promise<Hold>
   /**
-   * Asks the gates without holding money or using anything up. A refusal is recorded like any other.
+   * Asks the gates, and whether a refusal has ended the run, without holding money or using anything up. A refusal is
+   * recorded like any other.
    *
    * @returns The refusal, or `undefined` when the gates would let it pass.
    */
