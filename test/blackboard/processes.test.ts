@@ -18,16 +18,19 @@ async function withdrawals(mode: 'careful' | 'careless', killAfter?: number) {
   const { kernel } = await open({ store, budgets: { bank: { calls: 1 } } })
   const board = kernel.blackboard(kernel.scope({ agent: 'bank', task: 'books', budget: 'bank' }))
   await board.commit(await board.propose({ set: { balance: START } }))
+  const children = ['w0', 'w1', 'w2', 'w3'].map((name) => {
+    const args = [join(import.meta.dirname, 'writer.ts'), directory, name, String(EACH), mode]
+    return { name, child: spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] }) }
+  })
+  await Promise.all(children.map(({ child }) => once(child.stdout, 'data')))
   const acknowledged = await Promise.all(
-    ['w0', 'w1', 'w2', 'w3'].map(async (name) => {
-      const child = spawn(process.execPath, [join(import.meta.dirname, 'writer.ts'), directory, name, String(EACH), mode], {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      })
+    children.map(async ({ name, child }) => {
       let said = 0
       child.stdout.on('data', (data: Buffer) => {
         said += data.toString().split('\n').length - 1
         if (name === 'w0' && killAfter !== undefined && said >= killAfter) child.kill('SIGKILL')
       })
+      child.stdin.write('go\n')
       await once(child, 'close')
       return said
     }),
