@@ -5,7 +5,7 @@ import { amountOf, formatAmount, type Amounts } from '../lib/amounts.ts'
 import { Refusal } from '../lib/errors.ts'
 import type { OutputBound } from '../waist/action.ts'
 import type { Leg } from './legs.ts'
-import type { Standing } from './levels.ts'
+import { isStandard, type Standing } from './levels.ts'
 
 /** What is left for an action whose batch was refused. */
 export type Fit =
@@ -57,7 +57,8 @@ export function budgetRefusal(
     return new Refusal('ERR_BUDGET_BUSY', message, { agent, resource, budget, wouldPass })
   }
   // Over for the run, not just for this call: not even the smallest one would fit if everything came back.
-  const endsRun = Math.max(1, amountOf(smallest, leg.dimension)) > free + out
+  // A counter of one tool says nothing about the rest of the run.
+  const endsRun = isStandard(leg.dimension) && Math.max(1, amountOf(smallest, leg.dimension)) > free + out
   const message = `Budget \`${leg.level.path}\` has no room: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}). To pass: ${wouldPass}.`
   return new Refusal('ERR_BUDGET_EXCEEDED', message, { agent, resource, budget, wouldPass, endsRun })
 }

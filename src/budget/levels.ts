@@ -122,6 +122,9 @@ function frozen({ path, record }: Level): Refusal {
 /** Dimensions that every integration counts; a path need not limit them. Any other one must be limited somewhere. */
 const STANDARD = new Set(['usd', 'tokens', 'calls'])
 
+/** Whether a dimension is one that every model call uses. */
+export const isStandard = (dimension: string): boolean => STANDARD.has(dimension)
+
 /** Refuses counters that nothing limits: a misspelt one would otherwise never bind. */
 export function assertKnownDimensions(levels: readonly Level[], amounts: Amounts): void {
   for (const dimension of Object.keys(amounts)) {
