@@ -1,0 +1,157 @@
+// Tools of an agent behind the gates, and an agent as a tool of another one. What is refused becomes the answer of the
+// tool, whose text is for the model; the loop goes on.
+
+import { tool, type DynamicStructuredTool } from '@langchain/core/tools'
+import type { ToolMessage } from '@langchain/core/messages'
+import { interrupt, isGraphBubbleUp, type Command } from '@langchain/langgraph'
+import { findRefusal, type Refusal } from '../src/lib/errors.ts'
+import type { HandoffRequest } from '../src/waist/handoff.ts'
+import type { Scope, ScopeSource } from '../src/waist/scope.ts'
+import { runTool, type ToolAmounts } from './guard-function.ts'
+import { errorResult, toolResult, type AnsweredCall } from './langchain-shared.ts'
+import { scopeOf } from './scope-source.ts'
+
+/** The request of `wrapToolCall`, as far as it is used. */
+export interface AskedCall {
+  readonly toolCall: AnsweredCall & { readonly args: unknown }
+}
+
+/** How tools are guarded. */
+export interface ToolGuardOptions {
+  /** What calls of tools count as. @default nothing but the permission to make them */
+  readonly toolAmounts?: ToolAmounts
+  /**
+   * What an `ask` rule does without an approval: `message` tells the model that it needs one; `interrupt` pauses the
+   * graph (it needs a checkpointer) with an {@link ApprovalRequest}. What the graph is resumed with decides nothing,
+   * `kernel.approve` does. A tool that interrupts by itself, too, needs `guardTools` of `holdfast/langgraph`, which
+   * keeps the answers to both questions apart. @default 'message'
+   */
+  readonly ask?: 'message' | 'interrupt'
+  /**
+   * What an error of a tool does: `message` shows it to the model, as LangChain does where no middleware has
+   * `wrapToolCall`; `throw` ends the run, as it does where one has. @default 'message'
+   */
+  readonly toolErrors?: 'message' | 'throw'
+}
+
+/** The value of the interrupt of a call that has to be approved. */
+export interface ApprovalRequest {
+  readonly tool: string
+  readonly args: unknown
+  /** For `kernel.approve`. */
+  readonly argsHash: string
+  /** For `kernel.approve`. */
+  readonly agent: string
+  /** For the person who decides. */
+  readonly reason: string
+}
+
+/** Longest name of a tool that is asked for, in UTF-16 code units. */
+const MAX_NAME_LENGTH = 1_024
+
+/** Runs a call of a tool when the gates let it; an error of it becomes what the model may read. */
+export async function guardToolCall<Q extends AskedCall>(
+  source: ScopeSource,
+  { toolAmounts, ask = 'message', toolErrors = 'message' }: ToolGuardOptions,
+  request: Q,
+  handler: (request: Q) => ToolMessage | Command | PromiseLike<ToolMessage | Command>,
+): Promise<ToolMessage | Command> {
+  const { toolCall } = request
+  const { name, args } = toolCall
+  // The name may be the invention of a model; of one that is none nothing can run.
+  if (name === '' || name.length > MAX_NAME_LENGTH || !name.isWellFormed()) return errorResult('Error: this is not a valid tool.', toolCall)
+  try {
+    return await runTool(
+      source,
+      { name, args, amounts: toolAmounts },
+      () => handler(request),
+      (refusal) => {
+        if (ask === 'interrupt' && refusal.code === 'ERR_APPROVAL_REQUIRED') askFor(name, args, refusal)
+        return toolResult(refusal, toolCall)
+      },
+    )
+  } catch (error) {
+    return answerTo(error, toolCall, toolErrors)
+  }
+}
+
+/** Throws LangGraph's interrupt. It returns once the graph was resumed without an approval: the answer is no. */
+function askFor(name: string, args: unknown, { details, message }: Refusal): void {
+  interrupt<ApprovalRequest>({ tool: name, args, argsHash: details.argsHash!, agent: details.agent!, reason: message })
+}
+
+function answerTo(error: unknown, call: AnsweredCall, toolErrors: 'message' | 'throw'): ToolMessage {
+  if (isGraphBubbleUp(error)) throw error
+  // A refusal from inside of a tool, of a model that it calls, is read by the model too: its text for operators must not be.
+  const refusal = findRefusal(error)
+  if (refusal !== undefined) return toolResult(refusal, call)
+  // LangChain has a text of its own for arguments that do not fit the schema.
+  const isOfArguments = (error as { readonly '~brand'?: unknown } | null)?.['~brand'] === 'ToolInvocationError'
+  if (isOfArguments || toolErrors === 'throw') throw error
+  // The words of LangChain's own ToolNode, which would have said them without this middleware.
+  return errorResult(`${String(error)}\n Please fix your mistakes.`, call)
+}
+
+/** An agent that takes over: a function, or an agent of LangChain that spends from the scope it runs in. */
+export type HandoffAgent =
+  | ((message: string, scope: Scope) => unknown)
+  | { invoke(input: { messages: { role: 'user'; content: string }[] }): PromiseLike<unknown> }
+
+/** Options of {@link handoffTool}. */
+export interface HandoffToolOptions extends Omit<HandoffRequest, 'instruction' | 'context'> {
+  readonly name: string
+  /** For the model: what the other agent is good for. */
+  readonly description: string
+  /** Gets the handoff as text. An agent must take the ambient scope: `guardAgent` without `scope`. */
+  readonly agent: HandoffAgent
+  /** Who hands off. @default the scope of `scope.enter`, or of the `guardAgent` that runs it */
+  readonly scope?: ScopeSource
+}
+
+/** What the model writes. */
+interface HandoffArguments {
+  readonly instruction: string
+  readonly context?: string
+}
+
+const HANDOFF_SCHEMA = {
+  type: 'object' as const,
+  properties: {
+    instruction: { type: 'string' as const, description: 'What to do.' },
+    context: { type: 'string' as const, description: 'What has to be known for it.' },
+  },
+  required: ['instruction'],
+}
+
+/**
+ * A tool that hands work to another agent with a budget of its own, which is moved out of this one's; what is left
+ * comes back when it is done. The answer is the last text of that agent, or what a refusal tells the model.
+ */
+export function handoffTool({ name, description, agent, scope: source, ...request }: HandoffToolOptions): DynamicStructuredTool {
+  const run = async (input: unknown, config: unknown): Promise<string | ToolMessage> => {
+    const { instruction, context } = input as HandoffArguments
+    try {
+      await using handoff = await scopeOf(source).handoff({ ...request, instruction, ...(context === undefined ? {} : { context }) })
+      const { scope, message } = handoff
+      const result = await scope.enter(async () =>
+        typeof agent === 'function' ? agent(message, scope) : agent.invoke({ messages: [{ role: 'user', content: message }] }),
+      )
+      return textOf(result)
+    } catch (error) {
+      const refusal = findRefusal(error)
+      if (refusal === undefined) throw error
+      const { toolCall } = config as { readonly toolCall?: { readonly id?: string } }
+      return toolResult(refusal, { name, id: toolCall?.id })
+    }
+  }
+  return tool(run, { name, description, schema: HANDOFF_SCHEMA })
+}
+
+/** The last text of an agent's answer. */
+function textOf(result: unknown): string {
+  if (typeof result === 'string') return result
+  const { messages, text, content } = (result ?? {}) as { messages?: readonly unknown[]; text?: unknown; content?: unknown }
+  if (Array.isArray(messages)) return textOf(messages.at(-1))
+  if (typeof text === 'string') return text
+  return typeof content === 'string' ? content : (JSON.stringify(result) ?? '')
+}
