@@ -1,0 +1,151 @@
+// Which task of a graph a call belongs to, and what that task is called when it is resumed. LangGraph tells it in
+// the config that it hands down. Found by running 1.4.17 (`test/integrations/langgraph-resume.test.ts`):
+//
+// - `configurable.checkpoint_ns` ends in `<node>:<task id>`, below those of the graphs around it. A task id is a
+//   hash of checkpoint id, namespace, step, node and trigger (of a `Send`: its index). It is the same on resume by
+//   `Command`, on `invoke(null)`, for each attempt of a retry policy, and in another process on the same saver.
+// - It is another one in the next turn of a loop, in a new turn of the thread, after `updateState`, and for time
+//   travel, which makes a fork with a checkpoint of its own: whoever travels asks for the work to be done again.
+// - `configurable.checkpoint_id` is undefined inside of a task, and a run id names one invocation, so neither helps.
+// - A subgraph of its own `checkpointer: false` begins with a new checkpoint id whenever its parent is resumed. Its
+//   tasks get their name from their parent's, which only `guardGraph` can see.
+
+import { AsyncLocalStorage } from 'node:async_hooks'
+
+/** The part of a runnable config that is read. */
+export interface TaskConfig {
+  readonly configurable?: Readonly<Record<string, unknown>> | undefined
+  readonly executionInfo?: { readonly nodeAttempt?: number } | undefined
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly toolCall?: { readonly id?: string | undefined; readonly args?: unknown } | undefined
+}
+
+/** What a task keeps of interrupts: LangGraph's own notes, one object for each time that a task is prepared. */
+export interface Scratchpad {
+  resume: unknown[]
+  nullResume: unknown
+  interruptCounter: number
+  consumeNullResume(): unknown
+}
+
+/** The part of a checkpointer that is used. */
+export interface Saver {
+  readonly serde: {
+    dumpsTyped(value: unknown): Promise<[string, Uint8Array]>
+    loadsTyped(type: string, data: Uint8Array | string): Promise<unknown>
+  }
+  getTuple(config: object): Promise<{ readonly pendingWrites?: readonly (readonly [string, string, unknown])[] } | undefined>
+}
+
+/** One execution of a task: from its top, whether for the first time or resumed. */
+export interface Execution {
+  /** The same for every execution of this task; `undefined` when nothing can resume it. */
+  readonly name: string | undefined
+  readonly saver: Saver | undefined
+  readonly scratchpad: Scratchpad | undefined
+  /** What it was resumed with: a value for whoever asks first, and how many values of its own the task has had. */
+  readonly resumedWith: { readonly next: boolean; readonly own: number }
+  /** Which execution of equal work this is, from 1. */
+  nth(what: string): number
+  /** Runs guarded work, which siblings that want to pause wait for. */
+  working<T>(fn: () => Promise<T>): Promise<T>
+  /** Resolves when no work of this execution is under way but that of the caller, and of others that wait here. */
+  siblingsDone(): Promise<void>
+}
+
+interface Inside {
+  readonly execution: Execution
+  /** How many guarded calls of this execution the current one is inside of. */
+  readonly depth: number
+}
+
+const inside = new AsyncLocalStorage<Inside>()
+/** By the notes of the task; a retry policy executes a task again with the same notes. */
+const known = new WeakMap<object, { attempt: number; execution: Execution }>()
+
+/** Runs what belongs to an execution, so that tasks below it find it. */
+export function inExecution<T>(execution: Execution, fn: () => T): T {
+  return inside.run({ execution, depth: 0 }, fn)
+}
+
+/**
+ * The execution that a call belongs to.
+ *
+ * @param unsaved - The task is of a graph that saves no checkpoints, while a graph above it does.
+ */
+export function executionOf({ configurable = {}, executionInfo, metadata }: TaskConfig = {}, unsaved = false): Execution {
+  const scratchpad = configurable['__pregel_scratchpad'] as Scratchpad | undefined
+  if (scratchpad === undefined) return createExecution(undefined, undefined, undefined)
+  const before = known.get(scratchpad)
+  // Inside of a tool the config has no attempt any more: it is that of the task around it.
+  const attempt = executionInfo?.nodeAttempt ?? before?.attempt ?? 1
+  if (before?.attempt === attempt) return before.execution
+  const saver = configurable['__pregel_checkpointer'] as Saver | undefined
+  // Each attempt of a retry policy is the same task.
+  const name = before === undefined ? nameOf(configurable, metadata, saver, unsaved) : before.execution.name
+  const execution = createExecution(name, saver, scratchpad)
+  known.set(scratchpad, { attempt, execution })
+  return execution
+}
+
+function nameOf(
+  { thread_id: thread, checkpoint_ns: namespace }: Readonly<Record<string, unknown>>,
+  { langgraph_step: step, langgraph_node: node, langgraph_path: path }: Readonly<Record<string, unknown>> = {},
+  saver: Saver | undefined,
+  unsaved: boolean,
+): string | undefined {
+  if (saver === undefined || typeof thread !== 'string') return undefined
+  if (!unsaved) return JSON.stringify([thread, namespace])
+  const parent = inside.getStore()?.execution
+  if (parent?.name === undefined) return undefined
+  const where = JSON.stringify([parent.name, step, node, path])
+  return JSON.stringify([where, parent.nth(where)])
+}
+
+function createExecution(name: string | undefined, saver: Saver | undefined, scratchpad: Scratchpad | undefined): Execution {
+  const counts = new Map<string, number>()
+  let busy = 0
+  const waiting = new Set<{ readonly depth: number; readonly resolve: () => void }>()
+  const wake = (): void => {
+    const idle = [...waiting].reduce((sum, { depth }) => sum + depth, 0)
+    if (busy > idle) return
+    for (const waiter of waiting) waiter.resolve()
+    waiting.clear()
+  }
+  const execution: Execution = {
+    name,
+    saver,
+    scratchpad,
+    // As it begins: the first question that is answered takes its value away.
+    resumedWith: { next: scratchpad?.nullResume !== undefined, own: scratchpad?.resume.length ?? 0 },
+    nth(what) {
+      const count = (counts.get(what) ?? 0) + 1
+      counts.set(what, count)
+      return count
+    },
+    async working(fn) {
+      const around = inside.getStore()
+      const depth = (around?.execution === execution ? around.depth : 0) + 1
+      busy += 1
+      try {
+        return await inside.run({ execution, depth }, fn)
+      } finally {
+        busy -= 1
+        wake()
+      }
+    },
+    siblingsDone: () =>
+      new Promise((resolve) => {
+        const around = inside.getStore()
+        waiting.add({ depth: around?.execution === execution ? around.depth : 0, resolve })
+        wake()
+      }),
+  }
+  return execution
+}
+
+/** LangGraph's own signals (interrupts, commands to a parent, draining) travel as errors, and are not ours to touch. */
+export function isBubbleUp(error: unknown): boolean {
+  return (error as { is_bubble_up?: unknown } | null | undefined)?.is_bubble_up === true
+}
