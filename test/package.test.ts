@@ -2,7 +2,7 @@
 // loaded by import and by require, types checked, an old Node answered in plain words.
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -18,6 +18,8 @@ const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as
   dependencies: Record<string, string>
 }
 const entries = Object.keys(manifest.exports).filter((entry) => entry !== './package.json')
+/** LangChain recognises its own classes only, so what makes messages and middleware needs it. */
+const WITH_PEERS = ['./langchain', './langgraph']
 const MAX_INTEGRATION_BYTES = 40 * 1024
 
 let project: string
@@ -37,10 +39,12 @@ describe('package', () => {
   afterAll(() => rmSync(project, { recursive: true, force: true }))
 
   test('none of the frameworks is installed with it', () => {
-    for (const peer of ['ai', 'openai', '@ai-sdk/provider', 'zod']) expect(existsSync(join(project, 'node_modules', peer))).toBe(false)
+    for (const peer of ['ai', 'openai', '@ai-sdk/provider', 'zod', 'langchain', '@langchain/core'])
+      expect(existsSync(join(project, 'node_modules', peer))).toBe(false)
   })
 
-  test.each(entries)('%s loads by import and by require, without any peer', (entry) => {
+  test.each(entries)('%s loads by import and by require, without any peer unless it is made of its classes', (entry) => {
+    if (WITH_PEERS.includes(entry)) linkPeers()
     const specifier = JSON.stringify(entry.replace('.', 'holdfast'))
     const imported = run(
       process.execPath,
@@ -54,6 +58,12 @@ describe('package', () => {
     )
     expect(imported.trim().length).toBeGreaterThan(0)
     expect(required).toBe(imported)
+  })
+
+  test.each(WITH_PEERS)('%s says which package is missing', (entry) => {
+    rmSync(join(project, 'node_modules/@langchain'), { recursive: true, force: true })
+    const program = `import(${JSON.stringify(entry.replace('.', 'holdfast'))}).catch((error) => console.log(error.message))`
+    expect(run(process.execPath, ['--input-type=module', '-e', program], project)).toContain("Cannot find package '@langchain/")
   })
 
   test('the README’s kernel works in it, prices included', () => {
@@ -124,6 +134,14 @@ describe('package', () => {
     expect(GENAI_PRICES_VERSION).toBe(manifest.dependencies['@pydantic/genai-prices'])
   })
 })
+
+/** The peers as their owner would have installed them, from this repository. */
+function linkPeers(): void {
+  for (const peer of ['langchain', '@langchain']) {
+    const place = join(project, 'node_modules', peer)
+    if (!existsSync(place)) symlinkSync(join(ROOT, 'node_modules', peer), place)
+  }
+}
 
 function run(command: string, args: readonly string[], cwd: string): string {
   return execFileSync(command, [...args], {

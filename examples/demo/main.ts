@@ -24,6 +24,8 @@ const kernel = await openKernel({
   leaseTtlMs: 1_000,
   onEvent: ({ message }) => view.say('demo', message),
 })
+/** What the workers have told: who was first on the blackboard, and what the handoff cost. */
+const told = { reading: [] as ChildProcess[], firsts: [] as boolean[], handed: 0 }
 const refusals = new Map<string, { count: number; reason: string }>()
 
 view.say('demo', `budget ${BUDGET}: at most ${formatUsd(5_000_000)}, for everybody together`)
@@ -64,6 +66,16 @@ async function hear(role: Speaker, child: ChildProcess, message: WorkerMessage):
     const { count = 0, reason = message.reason } = refusals.get(message.code) ?? {}
     refusals.set(message.code, { count: count + 1, reason })
     return view.say(role, `refused, ${message.code}`)
+  }
+  if (message.type === 'read') {
+    // Only when both have read the key are they let go: so one of them writes on what is not so any more.
+    if (told.reading.push(child) === 2) for (const reader of told.reading) reader.send('go')
+    return
+  }
+  if (message.type === 'wrote') return void told.firsts.push(message.first)
+  if (message.type === 'handed') {
+    told.handed += message.spent + message.returned
+    return
   }
   const { agent, tool, argsHash } = message
   view.say('demo', `a person looks at ${tool} of ${agent}, and approves exactly this call`)
@@ -135,7 +147,10 @@ async function closingTable(reader: Kernel, server: SimulatedProvider | undefine
     if (suspense === 0) faults.push(`${budget}: the killed process left nothing in suspense`)
   }
   console.log(`\nThe calls that were settled: ${exact(completed)} on the provider’s bill, ${exact(settled(lines[0]!))} in the ledger.`)
-  for (const code of ['ERR_PERMISSION_DENIED', 'ERR_APPROVAL_REQUIRED', 'ERR_BUDGET_EXCEEDED'])
+  if (told.firsts.length !== 2 || told.firsts.filter(Boolean).length !== 1) faults.push('not exactly one agent wrote the headline')
+  if (told.handed !== 600_000) faults.push(`of a handoff of 600,000 nano-USD ${told.handed} were accounted for`)
+  if (lines.some(({ kids }) => kids !== 0)) faults.push('money is still with a handoff that was closed')
+  for (const code of ['ERR_PERMISSION_DENIED', 'ERR_APPROVAL_REQUIRED', 'ERR_BUDGET_EXCEEDED', 'ERR_CONFLICT'])
     if (!refusals.has(code)) faults.push(`nobody was refused with ${code}`)
   return faults
 }

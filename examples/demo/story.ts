@@ -23,6 +23,11 @@ export const RULES = [
 export type WorkerMessage =
   | { readonly type: 'say'; readonly text: string }
   | { readonly type: 'ask'; readonly agent: string; readonly tool: string; readonly argsHash: string }
+  /** It has read the headline, and waits until everybody has. */
+  | { readonly type: 'read' }
+  /** Whether it was the one that wrote the headline. */
+  | { readonly type: 'wrote'; readonly first: boolean }
+  | { readonly type: 'handed'; readonly spent: number; readonly returned: number }
   | { readonly type: 'refused'; readonly code: string; readonly reason: string }
 
 /** Answers as a provider would, the odd fault included. */

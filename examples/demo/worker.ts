@@ -1,18 +1,23 @@
 // One OS process of the demo. `node worker.ts researcher|writer|doomed|successor DATA BASE_URL`
 
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import OpenAI from 'openai'
 import { generateText, isStepCount, streamText, tool, wrapLanguageModel } from 'ai'
 import { createOpenAI } from '@ai-sdk/openai'
 import { z } from 'zod'
-import { fileStore, findRefusal, openKernel, type Refusal, type Scope } from 'holdfast'
+import { fileStore, findRefusal, formatUsd, openKernel, type Refusal, type Scope } from 'holdfast'
 import { guardTools, holdfastMiddleware, toolApproval } from 'holdfast/ai-sdk'
 import { guardFunctions, wrapOpenAI } from 'holdfast/openai'
+import { askAgent, askGraph } from './graphs.ts'
 import { BUDGET, BUDGETS, MAX_OUTPUT_TOKENS, MODEL, RULES, type WorkerMessage } from './story.ts'
 
 const [role = 'researcher', data = '.holdfast', baseURL] = process.argv.slice(2)
 const tell = (message: WorkerMessage): void => void process.send?.(message)
 const say = (text: string): void => tell({ type: 'say', text })
+
+const words = new Set<unknown>()
+process.on('message', (said) => words.add(said))
 
 const kernel = await openKernel({
   store: fileStore(data),
@@ -71,12 +76,42 @@ async function researcher(): Promise<void> {
   }
   await job('search', () => agent('Look up what holds.'))
   await job('tidy', () => agent('Please tidy the disk.'))
+  await job('graph', () => askGraph(scope, { apiKey, ...endpoint }))
+  await job('headline', writeHeadline)
+  await job('handoff', handOff)
   await job('stream on a flaky line', () =>
     textOf(streamText({ model, ...parameters, prompt: 'Read over a flaky line.', onError: () => undefined })),
   )
   await untilRefused(async (round) =>
     job(`draft ${round}`, () => textOf(streamText({ model, ...parameters, prompt: `Draft, part ${round}.`, onError: () => undefined }))),
   )
+}
+
+/** Both workers want to write the same key, and both have read it: one of them is told to decide anew. */
+async function writeHeadline(): Promise<string> {
+  const board = kernel.blackboard(scope, 'report')
+  const entry = await board.read('headline')
+  tell({ type: 'read' })
+  await word('go')
+  const id = await board.propose({ set: { headline: `${role} was first` }, reads: [entry] }).catch(unlessConflict)
+  const version = id === undefined ? undefined : await board.commit(id).catch(unlessConflict)
+  tell({ type: 'wrote', first: version !== undefined })
+  const now = await board.read('headline')
+  return 'value' in now ? `the board says ${JSON.stringify(now.value)}` : 'nothing stands there'
+}
+
+function unlessConflict(error: unknown): undefined {
+  if (findRefusal(error)?.code !== 'ERR_CONFLICT') throw error
+}
+
+/** Hands a piece of work to another agent, with money of its own; what is not spent comes back. */
+async function handOff(): Promise<string> {
+  await using handoff = await scope.handoff({ to: 'analyst', budget: { usd: '0.0006' }, instruction: 'Check one figure.' })
+  const client = wrapOpenAI(new OpenAI({ apiKey, ...endpoint }), handoff.scope)
+  await client.responses.create({ model: MODEL, input: handoff.message, max_output_tokens: MAX_OUTPUT_TOKENS })
+  const { spent, returned } = await handoff.close()
+  tell({ type: 'handed', spent: spent['usd']!, returned: returned['usd']! })
+  return `the analyst spent ${formatUsd(spent['usd']!)} of it, ${formatUsd(returned['usd']!)} came back`
 }
 
 async function textOf({ text }: { readonly text: PromiseLike<string> }): Promise<string> {
@@ -90,9 +125,11 @@ async function writer(): Promise<void> {
   const mail = (): Promise<string> => mailTheBoard(client, functions)
   const refusal = await job('mail', mail)
   if (refusal?.code === 'ERR_APPROVAL_REQUIRED') {
-    await approved()
+    await word('approved')
     await job('mail, approved', mail)
   }
+  await job('agent', () => askAgent(scope, { apiKey, ...endpoint }))
+  await job('headline', writeHeadline)
   await untilRefused(async (round) =>
     job(`polish ${round}`, async () => {
       const stream = await client.responses.create({
@@ -131,9 +168,9 @@ async function mailTheBoard(client: OpenAI, functions: { send_email: (args: { to
   return `“${String((await ask()).content).slice(0, 40)}…”`
 }
 
-/** Waits for the orchestrator's word that a person approved. */
-function approved(): Promise<void> {
-  return new Promise((resolve) => process.once('message', () => resolve()))
+/** Waits for a word of the orchestrator, if it has not come yet. */
+async function word(wanted: 'approved' | 'go'): Promise<void> {
+  while (!words.has(wanted)) await once(process, 'message')
 }
 
 /** Goes on until the budget has no room: the end that every agent comes to. */
