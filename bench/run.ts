@@ -4,6 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'
 import { parseArgs } from 'node:util'
+import { adapterRows } from './adapters.ts'
 import { auditRows } from './audit.ts'
 import { boardRows } from './board.ts'
 import { kernelRows } from './kernel.ts'
@@ -11,7 +12,13 @@ import { storeRows } from './store.ts'
 
 const { values } = parseArgs({ options: { json: { type: 'string' }, ms: { type: 'string', default: '1500' } } })
 const ms = Number(values.ms)
-const rows = [...(await kernelRows(ms)), ...(await auditRows(ms)), ...(await boardRows(ms)), ...(await storeRows(ms))]
+const rows = [
+  ...(await kernelRows(ms)),
+  ...(await auditRows(ms)),
+  ...(await boardRows(ms)),
+  ...(await adapterRows(ms)),
+  ...(await storeRows(ms)),
+]
 
 console.log(`Node ${process.version}, ${cpus().length} cores, ${cpus()[0]?.model ?? 'unknown'}, ${process.platform} ${release()}\n`)
 for (const { what, figure, yardstick, ratio, target, met } of rows) {
