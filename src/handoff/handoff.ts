@@ -7,6 +7,7 @@ import type { Ledger } from '../budget/ledger.ts'
 import { toRecord } from '../budget/record.ts'
 import { AuthGuardian } from '../guardian/auth-guardian.ts'
 import { formatAmount, type Amounts } from '../lib/amounts.ts'
+import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import type { Store } from '../stores/store.ts'
@@ -61,7 +62,7 @@ export async function openHandoff(
   request: HandoffRequest,
   context: HandoffContext,
 ): Promise<Handoff> {
-  const { store, ledger, log, scopeOf } = context
+  const { store, scopeOf } = context
   const { to, rules, budget, ...texts } = request
   for (const field of Object.keys(request)) if (!FIELDS.has(field)) throw new TypeError(`\`${field}\` is not a field of a handoff.`)
   assertName('handoff.to', to)
@@ -89,12 +90,7 @@ export async function openHandoff(
   })
   await hold.settle({})
 
-  async function close(): Promise<HandoffClosing> {
-    const closing = await ledger.closeAllotment(path)
-    log.append('event', { type: 'handoff-closed', handoff: id, budget: path, ...closing })
-    return closing
-  }
-
+  const close = (): Promise<HandoffClosing> => closeHandoff(id, context)
   return {
     id,
     scope: scopeOf({ agent: to, task, budget: path }, [...gates, ...narrower]),
@@ -104,4 +100,18 @@ export async function openHandoff(
       await close()
     },
   }
+}
+
+/**
+ * Closes a handoff of any process, such as one that died before it could. Safe to repeat.
+ *
+ * @throws {HoldfastError} `ERR_STORE` when there is none with this id, or the store does not answer.
+ */
+export async function closeHandoff(id: string, { store, ledger, log }: Omit<HandoffContext, 'scopeOf'>): Promise<HandoffClosing> {
+  const [found] = await store.read([handoffKey(id)])
+  if (found === null || found === undefined) throw new HoldfastError('ERR_STORE', `${store.name} has no handoff ${id}.`)
+  const { budget } = found.value as unknown as HandoffRecord
+  const closing = await ledger.closeAllotment(budget)
+  log.append('event', { type: 'handoff-closed', handoff: id, budget, ...closing })
+  return closing
 }

@@ -17,10 +17,12 @@ import { readBudgets, type BudgetLine } from '../budget/report.ts'
 import { Blackboard } from '../blackboard/blackboard.ts'
 import { createNamespaces, type NamespaceAccess } from '../blackboard/namespaces.ts'
 import { AuthGuardian, approvalKey, type Approval } from '../guardian/auth-guardian.ts'
+import { closeHandoff } from '../handoff/handoff.ts'
 import { loadPrices, type PriceOverride } from '../metering/prices.ts'
 import { groupCommits, type Committer } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import type { Gate } from '../waist/gate.ts'
+import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Hold, Settlement } from '../waist/hold.ts'
 import type { Rule } from '../waist/rule.ts'
 import type { Scope, ScopeIdentity } from '../waist/scope.ts'
@@ -81,6 +83,12 @@ export interface Kernel extends AsyncDisposable {
    * @param namespace - A name. @default 'shared'
    */
   blackboard(scope: Scope, namespace?: string): Blackboard
+  /**
+   * Closes a handoff by its id, whichever process made it: what a giver that died has left comes back.
+   *
+   * @throws {HoldfastError} `ERR_STORE`
+   */
+  closeHandoff(id: string): Promise<HandoffClosing>
   /** What became of every budget, or of those at and below a path. */
   budgets(path?: string): Promise<readonly BudgetLine[]>
   /**
@@ -223,6 +231,10 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     blackboard(scope, namespace = 'shared') {
       if (scope.boot !== boot) throw new TypeError('The scope belongs to another kernel.')
       return new Blackboard(scope, namespace, { committer, namespaces, observe })
+    },
+    async closeHandoff(id) {
+      assertOpen()
+      return closeHandoff(id, { store, ledger, log: chain })
     },
     budgets: (path) => readBudgets(store, path),
     async approve(approval) {

@@ -125,6 +125,18 @@ describe('the money of a handoff', () => {
     expect(await first.close()).toMatchObject({ returned: { usd: usd(2.6) }, spent: { usd: usd(0.4) }, stillOut: { usd: 0 } })
   })
 
+  test('comes back through any kernel when its giver is gone', async () => {
+    const { scope, store, kernel } = await giver()
+    const handoff = await scope.handoff({ to: 'analyst', budget: { usd: 2 }, instruction: 'x' })
+    await spend(handoff.scope, 0.5)
+    await kernel.close()
+    const { kernel: other } = await open({ store })
+    for (const _ of [1, 2])
+      expect(await other.closeHandoff(handoff.id)).toMatchObject({ returned: { usd: usd(1.5) }, spent: { usd: usd(0.5) } })
+    expect(await line(store, 'acme', 'usd')).toMatchObject({ kids: 0, spent: usd(0.5) })
+    await expect(other.closeHandoff('unknown')).rejects.toMatchObject({ code: 'ERR_STORE' })
+  })
+
   test('comes back with `await using`, also when the work throws', async () => {
     const { scope, store } = await giver()
     const work = async (): Promise<void> => {
