@@ -3,7 +3,7 @@
 // the balance has changed. Run it: node examples/bank-run.ts
 
 import { fork } from 'node:child_process'
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileStore, findRefusal, openKernel } from '../src/index.ts'
@@ -50,34 +50,38 @@ async function everybodyHasRead(): Promise<void> {
 async function main(directory: string): Promise<void> {
   console.log('Without a kernel:')
   writeFileSync(join(directory, 'balance.json'), '10000')
-  await bothWithdraw('without', directory)
-  const without = Number(readFileSync(join(directory, 'balance.json'), 'utf8'))
+  const without = { paid: await bothWithdraw('without', directory), left: Number(readFileSync(join(directory, 'balance.json'), 'utf8')) }
 
   console.log('\nWith a kernel:')
   await using kernel = await openKernel({ store: fileStore(directory), budgets: { bank: { calls: 10 } } })
   const board = kernel.blackboard(kernel.scope({ agent: 'bank', task: 'open', budget: 'bank' }), 'accounts')
   await board.commit(await board.propose({ set: { balance: 10_000 } }))
-  await bothWithdraw('with', directory)
+  const paid = await bothWithdraw('with', directory)
   const entry = await board.read('balance')
-  const balance = 'value' in entry ? Number(entry.value) : 0
+  const left = 'value' in entry ? Number(entry.value) : 0
 
-  const paid = (left: number): number => 10_000 - left
-  console.log(`\nWithout: $13000 were paid out, the books say $${paid(without)}: $${13_000 - paid(without)} are gone.`)
-  console.log(`With:    $${paid(balance)} were paid out, the books say $${paid(balance)}; the other agent can decide anew.`)
-  process.exitCode = paid(without) < 13_000 && [7_000, 6_000].includes(paid(balance)) ? 0 : 1
+  console.log(
+    `\nWithout: $${without.paid} were paid out, the books say $${10_000 - without.left}: $${without.paid - (10_000 - without.left)} are gone.`,
+  )
+  console.log(`With:    $${paid} were paid out, the books say $${10_000 - left}; the other agent can decide anew.`)
+  rmSync(directory, { recursive: true })
+  process.exitCode = without.paid > 10_000 - without.left && paid > 0 && paid < 13_000 && paid === 10_000 - left ? 0 : 1
 }
 
-/** Two processes, which both read before either writes. */
-async function bothWithdraw(how: string, directory: string): Promise<void> {
+/** Two processes, which both read before either writes. Returns what they say that they withdrew, in dollars. */
+async function bothWithdraw(how: string, directory: string): Promise<number> {
   const children = Object.keys(AGENTS).map((name) => ({ name, child: fork(import.meta.filename, [how, name, directory]) }))
   await Promise.all(children.map(({ child }) => new Promise((resolve) => child.once('message', resolve))))
-  await Promise.all(
+  const withdrawn = await Promise.all(
     children.map(async ({ name, child }) => {
-      const said = new Promise((resolve) => child.once('message', resolve))
+      const answer = new Promise((resolve) => child.once('message', resolve))
       const ended = new Promise((resolve) => child.once('exit', resolve))
       child.send('go')
-      console.log(`  ${name} ${String(await said)}`)
+      const said = String(await answer)
+      console.log(`  ${name} ${said}`)
       await ended
+      return Number(/^withdraws \$(\d+)/.exec(said)?.[1] ?? 0)
     }),
   )
+  return withdrawn.reduce((sum, amount) => sum + amount, 0)
 }

@@ -101,7 +101,9 @@ async function writeHeadline(): Promise<string> {
 }
 
 function unlessConflict(error: unknown): undefined {
-  if (findRefusal(error)?.code !== 'ERR_CONFLICT') throw error
+  const refusal = findRefusal(error)
+  if (refusal?.code !== 'ERR_CONFLICT') throw error
+  tell({ type: 'refused', code: refusal.code, reason: refusal.message })
 }
 
 /** Hands a piece of work to another agent, with money of its own; what is not spent comes back. */

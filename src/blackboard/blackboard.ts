@@ -167,24 +167,36 @@ export class Blackboard {
    * @throws {HoldfastError} `ERR_PROPOSAL_STATE`; `ERR_STORE` when nobody knows, and committing again tells.
    */
   async commit(id: string): Promise<number> {
-    const { record, version } = await this.#find(id)
-    this.#assertOwn(id, record)
-    const key = proposalKey(id)
-    const committed = this.#proposal(id, { ...record, state: 'committed' })
-    try {
-      await this.#make(record.writes, record.reads, { check: [{ key, version }], set: [committed] })
-    } catch (error) {
-      if (Refusal.isInstance(error) && error.details.conflict !== undefined) await this.#end(id)
-      throw error
+    for (let attempt = 0; ; attempt++) {
+      const { record, version } = await this.#find(id)
+      this.#assertOwn(id, record)
+      const key = proposalKey(id)
+      const { writes, reads, ...rest } = record
+      // What was made needs no values any more; only that it was made is kept, for who asks again.
+      const committed = this.#proposal(id, { ...rest, state: 'committed', writes: [], reads: [], atMs: await this.#store.now() })
+      try {
+        await this.#make(writes, reads, { check: [{ key, version }], set: [committed] })
+      } catch (error) {
+        if (!Refusal.isInstance(error) || error.code !== 'ERR_CONFLICT') throw error
+        // Somebody may have validated, committed or aborted it meanwhile; that is no conflict of what it builds on.
+        const now = await this.#find(id)
+        if (now.version !== version && attempt < DEFAULT_ATTEMPTS) continue
+        try {
+          await this.#end(id, now)
+        } catch {
+          // It expires by itself; the conflict is what its caller has to hear of.
+        }
+        throw error
+      }
+      return (await this.#store.read([key]))[0]?.version ?? 0
     }
-    return (await this.#store.read([key]))[0]?.version ?? 0
   }
 
   /** Gives a proposal up. @throws {HoldfastError} `ERR_PROPOSAL_STATE`; @throws {Refusal} `ERR_PERMISSION_DENIED` */
   async abort(id: string): Promise<void> {
-    const { record } = await this.#find(id)
-    this.#assertOwn(id, record)
-    await this.#end(id)
+    const found = await this.#find(id)
+    this.#assertOwn(id, found.record)
+    await this.#end(id, found)
   }
 
   /**
@@ -298,7 +310,7 @@ export class Blackboard {
       return [{ key: entryKey(this.namespace, key), value: record as never, ...(ttlMs === undefined ? {} : { expiresAtMs: atMs + ttlMs }) }]
     })
     const batch: Batch = {
-      check: [...reads.map(({ key, version }) => ({ key: entryKey(this.namespace, key), version })), ...(proposal.check ?? [])],
+      check: [...(proposal.check ?? []), ...reads.map(({ key, version }) => ({ key: entryKey(this.namespace, key), version }))],
       set: [...set, ...(proposal.set ?? [])],
       delete: writes.filter(({ value }) => value === undefined).map(({ key }) => entryKey(this.namespace, key)),
     }
@@ -328,11 +340,10 @@ export class Blackboard {
     return { record, version: found.version }
   }
 
-  async #end(id: string): Promise<void> {
-    const [found] = await this.#store.read([proposalKey(id)])
-    if (found === null || found === undefined) return
-    const record: ProposalRecord = { ...(found.value as unknown as ProposalRecord), state: 'aborted' }
-    await this.#write({ check: [{ key: proposalKey(id), version: found.version }], set: [this.#proposal(id, record)] })
+  /** Ends a proposal as it was found; one that has changed since is somebody else's affair. */
+  async #end(id: string, { record, version }: { readonly record: ProposalRecord; readonly version: number }): Promise<void> {
+    const aborted: ProposalRecord = { ...record, state: 'aborted', writes: [], reads: [] }
+    await this.#write({ check: [{ key: proposalKey(id), version }], set: [this.#proposal(id, aborted)] })
   }
 
   async #write(batch: Batch): Promise<void> {

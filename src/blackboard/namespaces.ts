@@ -60,6 +60,10 @@ const wouldPass = (what: 'read' | 'write', agent: string, namespace: string): st
 function assertAccess(namespace: string, access: NamespaceAccess): void {
   assertName('namespace', namespace)
   assertPlainObject(`namespaces.${namespace}`, access)
+  if (access.readers !== undefined && access.writers === undefined)
+    throw new TypeError(
+      `\`namespaces.${namespace}\` has readers and no writers: every agent could write, and so read it. Name the writers too.`,
+    )
   for (const [field, agents] of Object.entries(access)) {
     if (field !== 'readers' && field !== 'writers')
       throw new TypeError(`\`namespaces.${namespace}.${field}\` is not a field of a namespace.`)

@@ -6,7 +6,8 @@ import { HoldfastError } from '../lib/errors.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Add, Batch, Check } from '../waist/batch.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
-import { legsOf } from './legs.ts'
+import type { Action } from '../waist/action.ts'
+import { dimensionOf, type HeldLeg, type HeldLegs, type Leg } from './legs.ts'
 import type { Levels } from './levels.ts'
 import { COLUMNS, LEDGER_FORMAT, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
 
@@ -29,9 +30,6 @@ interface Standing {
   readonly checks: readonly Check[]
 }
 
-/** Legs above whose `kids` do not have the money: it is in their `over`, or they never knew of it. */
-type Unfunded = ReadonlyMap<string, 'over' | 'never'>
-
 /** Closes allotments. */
 export interface Allotments {
   /**
@@ -40,17 +38,20 @@ export interface Allotments {
    * @throws {HoldfastError} `ERR_STORE`
    */
   close(path: string): Promise<HandoffClosing>
+  /** Where what was spent at these legs stands now: that of a closed allotment has gone up. */
+  risen(legs: HeldLegs): Promise<HeldLegs>
   /** Brings up what has come back to an allotment that was closed before; does nothing to one that is open. */
   follow(path: string): Promise<void>
 }
 
-/** The part of a commit that makes an allotment below a budget; the money comes from the action's `allot`. */
-export function allotmentBatch(path: string, limits: Amounts): Batch {
-  const record: BudgetRecord = { format: LEDGER_FORMAT, revision: 1, limits, allotment: true }
-  const free = Object.entries(limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${path}`), value: limit }))
+/** The part of a commit that makes an allotment; its money comes from these legs of the budgets above. */
+export function allotmentBatch({ budget, limits }: NonNullable<Action['allot']>, legs: readonly Leg[]): Batch {
+  const from = Object.fromEntries(legs.map(({ key, over }) => [key, over ? ('over' as const) : ('kids' as const)]))
+  const record: BudgetRecord = { format: LEDGER_FORMAT, revision: 1, limits, allotment: { from } }
+  const free = Object.entries(limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${budget}`), value: limit }))
   return {
-    check: [budgetKey(path), ...free.map(({ key }) => key)].map((key) => ({ key, version: 0 })),
-    set: [{ key: budgetKey(path), value: record as never }, ...free],
+    check: [budgetKey(budget), ...free.map(({ key }) => key)].map((key) => ({ key, version: 0 })),
+    set: [{ key: budgetKey(budget), value: record as never }, ...free],
   }
 }
 
@@ -78,30 +79,26 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
   }
 
   /** What an allotment has, moved to the budgets above that its money came from. */
-  async function raise(path: string, { counters }: Standing, last: boolean, unfunded: Unfunded): Promise<readonly Add[]> {
-    const above = await levels.of(parentOf(path), true)
-    const moved = Object.fromEntries(Object.entries(counters).map(([dimension, { free, spent }]) => [dimension, free + spent]))
+  function raise(path: string, { record, counters }: Standing, last: boolean): readonly Add[] {
     const rising = (dimension: string) => RISING.filter((column) => counters[dimension]![column] > 0)
     const own = Object.keys(counters).flatMap((dimension) =>
-      rising(dimension).map((column) => ({
-        key: counterKey(column, `${dimension}/${path}`),
-        by: -counters[dimension]![column],
-        min: 0,
-      })),
+      rising(dimension).map((column) => ({ key: counterKey(column, `${dimension}/${path}`), by: -counters[dimension]![column], min: 0 })),
     )
-    const theirs = legsOf(above, moved, new Set(unfunded.keys())).flatMap(({ key, dimension, amount, over }) => {
+    const theirs = Object.entries(record.allotment!.from).flatMap(([leg, how]): readonly Add[] => {
+      const dimension = dimensionOf(leg)
+      const { free, spent } = counters[dimension]!
       // Observe mode let it through without the money: what was not spent after all is taken off that again.
-      if (over) return unfunded.get(key) === 'over' ? [{ key: counterKey('over', key), by: -counters[dimension]!.free, min: 0 }] : []
+      if (how === 'over') return free > 0 ? [{ key: counterKey('over', leg), by: -free, min: 0 }] : []
+      if (free + spent === 0) return []
       return [
-        { key: counterKey('kids', key), by: -amount, min: 0 },
-        ...rising(dimension).map((column) => ({ key: counterKey(column, key), by: counters[dimension]![column] })),
+        { key: counterKey('kids', leg), by: -(free + spent), min: 0 },
+        ...rising(dimension).map((column) => ({ key: counterKey(column, leg), by: counters[dimension]![column] })),
       ]
     })
     return last ? theirs : [...own, ...theirs]
   }
 
   async function close(path: string): Promise<HandoffClosing> {
-    const unfunded = new Map<string, 'over' | 'never'>()
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const standing = await standingOf(path)
       if (standing === undefined) throw new HoldfastError('ERR_STORE', `${store.name} has no budget \`${path}\` any more.`)
@@ -115,7 +112,11 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
       }
       const all = Object.values(counters)
       const rest = { stillOut: amounts(({ out, kids }) => out + kids), inSuspense: amounts(({ suspense }) => suspense) }
-      if (record.closed !== undefined && all.every(({ free, spent: used }) => free + used === 0)) return { ...totals, ...rest }
+      if (record.closed !== undefined && all.every(({ free, spent: used }) => free + used === 0)) {
+        // An earlier closing may not have come so far.
+        await follow(parentOf(path))
+        return { ...totals, ...rest }
+      }
       const last = all.every(({ out, suspense, kids }) => out + suspense + kids === 0)
       const closed: BudgetRecord = {
         ...record,
@@ -125,7 +126,7 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
         frozen: 'its handoff was closed',
       }
       const key = budgetKey(path)
-      const add = await raise(path, standing, last, unfunded)
+      const add = raise(path, standing, last)
       // The last one removes the counters; what is left of the record says for a while what became of it.
       const result = await committer.commit(
         last
@@ -139,12 +140,8 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
       )
       levels.forget(key)
       if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
-      if (result.outcome === 'refused') {
-        const leg = result.which.slice(result.which.indexOf('/') + 1)
-        // A budget that began to limit this dimension after the allotment was made has nothing of it at all.
-        unfunded.set(leg, result.which.startsWith('kids/') ? 'over' : 'never')
-      }
-      if (result.outcome !== 'ok') continue
+      // What ended between the reading and the commit found it open, and left the rest to this closing: look again.
+      if (result.outcome !== 'ok' || !last) continue
       await follow(parentOf(path))
       return { ...totals, ...rest }
     }
@@ -156,7 +153,24 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
     if ((entry?.value as unknown as BudgetRecord | undefined)?.closed !== undefined) await close(path)
   }
 
-  return { close, follow }
+  async function risen(legs: HeldLegs): Promise<HeldLegs> {
+    const now: Record<string, HeldLeg> = {}
+    for (const [key, leg] of Object.entries(legs)) {
+      const path = key.slice(key.indexOf('/') + 1)
+      const [entry] = await store.read([budgetKey(path)])
+      const record = entry?.value as unknown as BudgetRecord | undefined
+      if (record?.closed === undefined) {
+        now[key] = leg
+        continue
+      }
+      await follow(path)
+      const above = Object.entries(record.allotment!.from).filter(([from]) => dimensionOf(from) === dimensionOf(key))
+      Object.assign(now, await risen(Object.fromEntries(above.map(([from, how]) => [from, how === 'over' ? { ...leg, over: true } : leg]))))
+    }
+    return now
+  }
+
+  return { close, follow, risen }
 }
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'))

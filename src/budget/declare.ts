@@ -42,7 +42,7 @@ async function declare(committer: Committer, path: string, record: BudgetRecord,
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const [entry] = await committer.store.read([key])
     const known = entry?.value as unknown as BudgetRecord | undefined
-    if (known?.allotment === true) throw declarationError(`Budget \`${path}\` is the allotment of a handoff; it cannot be declared.`)
+    if (known?.allotment !== undefined) throw declarationError(`Budget \`${path}\` is the allotment of a handoff; it cannot be declared.`)
     if (known !== undefined && known.revision > record.revision) {
       return onIgnored(`Budget \`${path}\` is declared with revision ${record.revision}; the store has ${known.revision} and keeps it.`)
     }

@@ -66,7 +66,14 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs: (await store.now()) + CORRECTABLE_MS }] : []
       const result = await committer.commit({
         check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
-        add: endAdds(legs, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),
+        // What a charge spent may stand higher up by now.
+        add: endAdds(place.column === 'spent' ? await allotments.risen(legs) : legs, {
+          used,
+          assumed: how === 'charge',
+          from: place.column,
+          unabsorbed,
+          uncounted,
+        }),
         set: [...mark, ...(freeze?.set ?? [])],
         delete: [place.key],
       })
@@ -106,7 +113,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
   async function ended({ holdId, levels: known }: Grant): Promise<void> {
     enrolled.delete(holdId)
     processes.ended(holdId)
-    const allotment = known.findLast(({ record }) => record.allotment === true)
+    const allotment = known.findLast(({ record }) => record.allotment !== undefined)
     if (allotment !== undefined) await allotments.follow(allotment.path)
   }
 

@@ -10,7 +10,7 @@ import type { Batch } from '../waist/batch.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Log } from '../waist/log.ts'
 import { budgetRefusal, fitOf, type Fit, type Need } from './fit.ts'
-import { createAllotments } from './allotment.ts'
+import { allotmentBatch, createAllotments } from './allotment.ts'
 import { createEnding, type Overrun } from './ending.ts'
 import { createHoldWriter, type Grant } from './hold-writer.ts'
 import { amountsWith, heldLegs, legsOf, type Level } from './legs.ts'
@@ -125,7 +125,9 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
         if (await levels.areCurrent(path)) return grant
         continue
       }
-      const result = await holds.write(grant, legs, request.fragment, allot === undefined ? 'out' : 'kids')
+      const result = await (allot === undefined
+        ? holds.write(grant, legs, request.fragment)
+        : holds.write(grant, legs, joined(request.fragment, allotmentBatch(allot, legs)), 'kids'))
       if (result.outcome === 'ok') {
         for (const { key } of legs) tight.delete(key)
         return { ...grant, version: result.version }
@@ -172,7 +174,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
     const { startedAt, action, signal } = request
     const { agent, resource, worst = {}, allot, smallest = {}, output = NO_OUTPUT } = action
     // Without a single output token there is no answer to pay for, and a cap of 0 would read as none.
-    const need: Need = { fixed: allot ?? worst, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
+    const need: Need = { fixed: allot?.limits ?? worst, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
     const trial: Trial = { request, need, refused: false }
     let last: Exclude<Fit, { fit: 'now' }> | undefined
     const tryOnce = async (): Promise<Grant | undefined> => {
@@ -209,4 +211,12 @@ function assertPriced(levels: readonly Level[], { unpriced, agent, resource }: P
 
 function fragmentRefused(which: string, { agent, resource }: ProposedAction): Refusal {
   return new Refusal('ERR_PERMISSION_DENIED', `A gate's counter \`${which}\` has reached its bound.`, { agent, resource })
+}
+
+function joined(one: Batch, other: Batch): Batch {
+  return {
+    ...one,
+    check: [...(one.check ?? []), ...(other.check ?? [])],
+    set: [...(one.set ?? []), ...(other.set ?? [])],
+  }
 }

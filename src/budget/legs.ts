@@ -41,7 +41,7 @@ export function legsOf(levels: readonly Level[], amounts: Amounts, over: Readonl
 /** What binds on a path: above an allotment its dimensions were counted when it was made. */
 function limitedBy(levels: readonly Level[]): readonly { readonly dimension: string; readonly level: Level }[] {
   const last = (dimension: string): number =>
-    levels.findLastIndex(({ record }) => record.allotment === true && Object.hasOwn(record.limits, dimension))
+    levels.findLastIndex(({ record }) => record.allotment !== undefined && Object.hasOwn(record.limits, dimension))
   return levels.flatMap((level, index) =>
     Object.keys(level.record.limits)
       .filter((dimension) => index >= last(dimension))

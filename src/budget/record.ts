@@ -35,8 +35,11 @@ export interface BudgetRecord {
   readonly revision: number
   /** By dimension; `usd` in nano-USD. */
   readonly limits: Amounts
-  /** An allotment: its money was moved out of the budgets above, so that what it limits is not counted there again. */
-  readonly allotment?: true
+  /**
+   * An allotment: its money was moved out of the budgets above, so that what it limits is not counted there again.
+   * `from`: by leg above, the column that has it; `over` is that of observe mode, where it did not fit.
+   */
+  readonly allotment?: { readonly from: Readonly<Record<string, 'kids' | 'over'>> }
   /** Of an allotment that was closed: what has gone up since. What comes back to it goes up too. */
   readonly closed?: { readonly returned: Amounts; readonly spent: Amounts }
   /** Why nothing may be taken any more. */

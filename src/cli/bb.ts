@@ -7,7 +7,7 @@ import type { Entry, Store } from '../stores/store.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type Report } from './output.ts'
 import { table } from './table.ts'
-import { plural, timeOf } from './text.ts'
+import { plural, timeOf, visible } from './text.ts'
 
 /** What `holdfast bb list --json` prints. */
 export interface BoardListJson {
@@ -90,7 +90,7 @@ async function boardList(data: string, namespace: string | undefined, prefix: st
 async function boardGet(data: string, key: string, namespace: string): Promise<Report> {
   return withWholeStore(data, async (store) => {
     const entry = toEntry(key, await find(store, key, namespace)) as BoardEntry
-    return { json: { namespace, ...entry }, text: () => `${JSON.stringify(entry.value, null, 2)}\n` }
+    return { json: { namespace, ...entry }, text: () => `${JSON.stringify(entry.value, null, 2).split('\n').map(visible).join('\n')}\n` }
   })
 }
 

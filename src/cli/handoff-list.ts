@@ -48,7 +48,7 @@ async function handoffList(data: string): Promise<Report> {
       text: (style) => {
         if (handoffs.length === 0) return 'No handoffs. Agents make them: scope.handoff({ to, budget, instruction })\n'
         const rows = handoffs.map(({ id, from, to, task, limits, state, spent, atMs }) => [
-          id.slice(0, 8),
+          id,
           from,
           to,
           task,

@@ -4,7 +4,7 @@
 
 import { canonicalJson, type Json } from '../lib/canonical-json.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
-import { sha256 } from '../lib/ids.ts'
+import { newId, sha256 } from '../lib/ids.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Action } from '../waist/action.ts'
 import type { Batch } from '../waist/batch.ts'
@@ -22,6 +22,8 @@ export interface ReceiptRecord {
   readonly agent: string
   readonly task: string
   readonly resource: string
+  /** Of the call that wrote it. */
+  readonly nonce: string
   /** Of a result of at most 64 KB; of a larger one there is only the hash. */
   readonly result?: Json
   readonly resultHash?: string
@@ -49,18 +51,31 @@ export async function runOnce<T>(
   const { store } = committer
   const { agent, task } = scope
   const key = `receipt/${sha256(receipt)}`
-  const begun: ReceiptRecord = { format: RECEIPT_FORMAT, state: 'begun', agent, task, resource: action.resource }
+  if (action.with !== undefined) throw new TypeError('An effect under a receipt brings no write of its own: the receipt is in its place.')
+  const begun: ReceiptRecord = { format: RECEIPT_FORMAT, state: 'begun', agent, task, resource: action.resource, nonce: newId() }
   let started = false
 
   async function effect(hold: Hold): Promise<T> {
     started = true
+    let result: T
     try {
-      const result = await fn(hold)
-      await write({ set: [await receiptOf({ ...begun, state: 'done', ...resultOf(result) })] })
-      return result
+      result = await fn(hold)
     } catch (error) {
-      if (undone(error)) await write({ delete: [key] })
+      if (undone(error)) await withdraw()
       throw error
+    }
+    await write({ set: [await receiptOf({ ...begun, state: 'done', ...resultOf(result) })] })
+    return result
+  }
+
+  /** Takes back a receipt of this call whose effect certainly did not happen. What cannot be taken back is `unknown`. */
+  async function withdraw(): Promise<void> {
+    try {
+      const [found] = await store.read([key])
+      if ((found?.value as ReceiptRecord | undefined)?.nonce !== begun.nonce) return
+      await committer.commit({ check: [{ key, version: found!.version }], delete: [key] })
+    } catch {
+      // Its caller is told of the error that brought it here; the receipt stays as it is.
     }
   }
 
@@ -81,7 +96,9 @@ export async function runOnce<T>(
       return { outcome: 'ran', result: await scope.run({ ...action, with: own }, effect) }
     } catch (error) {
       // Somebody else has begun it since: look again. A conflict inside of the effect is the effect's own.
-      if (started || !Refusal.isInstance(error) || error.code !== 'ERR_CONFLICT') throw error
+      if (started) throw error
+      await withdraw()
+      if (!Refusal.isInstance(error) || error.code !== 'ERR_CONFLICT') throw error
     }
   }
   throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under one receipt; nothing ran.`)

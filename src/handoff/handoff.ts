@@ -2,7 +2,6 @@
 // budget of who hands off in one commit; the receiver's scope spends that and no more, under rules that can only
 // be narrower. Closing brings back what is left.
 
-import { allotmentBatch } from '../budget/allotment.ts'
 import type { Ledger } from '../budget/ledger.ts'
 import { toRecord } from '../budget/record.ts'
 import { AuthGuardian } from '../guardian/auth-guardian.ts'
@@ -42,8 +41,6 @@ export interface HandoffContext {
   readonly scopeOf: (identity: ScopeIdentity, gates: readonly Gate[]) => Scope
 }
 
-/** How long a handoff is listed, ms: 90 days. */
-const LISTED_MS = 90 * 24 * 3_600_000
 /** Longest name of a receiver: its budget is named after it, and an id. */
 const MAX_RECEIVER_LENGTH = 100
 const FIELDS = new Set(['to', 'budget', 'rules', 'instruction', 'context', 'constraints', 'expectedOutput'])
@@ -80,13 +77,12 @@ export async function openHandoff(
   const message = formatHandoff({ ...texts, id, from: giver.agent, to, budget: amounts.join(', ') })
   const { agent: from, task } = giver
   const record: HandoffRecord = { format: HANDOFF_FORMAT, from, to, task, budget: path, limits, atMs: await store.now() }
-  const made = allotmentBatch(path, limits)
   const hold = await giver.begin({
     kind: 'handoff',
     resource: to,
     args: { ...texts, to, limits },
-    allot: limits,
-    with: { ...made, set: [...made.set!, { key: handoffKey(id), value: record as never, expiresAtMs: record.atMs + LISTED_MS }] },
+    allot: { budget: path, limits },
+    with: { set: [{ key: handoffKey(id), value: record as never }] },
   })
   await hold.settle({})
 

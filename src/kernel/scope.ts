@@ -206,9 +206,12 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
 
   /** Remembers a refusal where it will be looked for: in the run, in the scope, in the trail. */
   function note(refusal: Refusal, { kind, resource, argsHash }: Refused, hold?: string): void {
-    latest = refusal
     const run = currentRun()
-    if (run !== undefined) run.refusal = refusal
+    // A conflict of its own write is between the action and its caller, who may well try again and succeed.
+    if (refusal.code !== 'ERR_CONFLICT') {
+      latest = refusal
+      if (run !== undefined) run.refusal = refusal
+    }
     if (refusal.details.latched === true) return
     const facts = { code: refusal.code, agent, task, budget, action: kind, resource, argsHash, reason: refusal.message }
     log.append('refused', { ...facts, ...(hold === undefined ? {} : { hold }) })
@@ -283,7 +286,7 @@ export function assertResource(field: string, resource: unknown): void {
 function assertWorst({ worst = {}, allot, smallest = {}, output }: Action): void {
   if (allot !== undefined && (output !== undefined || Object.keys(worst).length > 0))
     throw new TypeError('An action has `allot`, or `worst` and `output`; not both.')
-  assertAmounts('action.allot', allot ?? {})
+  assertAmounts('action.allot', allot?.limits ?? {})
   const { tokens = 0, minTokens = 0, perToken = {} } = output ?? {}
   assertAmounts('action.worst', worst)
   assertAmounts('action.smallest', smallest)

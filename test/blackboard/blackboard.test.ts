@@ -169,8 +169,37 @@ describe('a proposal', () => {
     })
     const id = await anna.propose({ set: { k: 1 } })
     abort = () => anna.abort(id)
-    expect((await refusalOf(anna.commit(id))).code).toBe('ERR_CONFLICT')
+    await expect(anna.commit(id)).rejects.toThrow('is aborted already')
     expect(await anna.read('k')).toEqual({ key: 'k', version: 0 })
+  })
+
+  test('that two kernels commit at once is committed, and whoever was late is told that it is', async () => {
+    const store = memoryStore()
+    const { anna } = await twoAgents({ store })
+    const { anna: same } = await twoAgents({ store })
+    for (let round = 0; round < 20; round++) {
+      const id = await anna.propose({ set: { [`k${round}`]: 1 } })
+      const results = await Promise.allSettled([anna.commit(id), same.commit(id)])
+      const refused = results.flatMap((result) => (result.status === 'rejected' ? [(result.reason as Error).message] : []))
+      expect(refused).toEqual([`Proposal ${id} is committed already.`])
+      expect((await store.read([`proposal/${id}`]))[0]?.value).toMatchObject({ state: 'committed' })
+    }
+  })
+
+  test('that is validated while it is committed is committed all the same', async () => {
+    const store = memoryStore()
+    const { anna, bela } = await twoAgents({ store })
+    for (let round = 0; round < 20; round++) {
+      const id = await anna.propose({ set: { [`k${round}`]: 1 } })
+      const [committed] = await Promise.all([anna.commit(id), bela.validate(id).catch(() => [])])
+      expect(committed).toBeGreaterThan(0)
+    }
+  })
+
+  test('of 600 KB can be committed, too', async () => {
+    const { anna } = await twoAgents()
+    await anna.commit(await anna.propose({ set: { large: 'x'.repeat(600_000) } }))
+    expect(await anna.history('large')).toHaveLength(1)
   })
 
   test('that is committed twice at once is committed once', async () => {
@@ -364,6 +393,7 @@ describe('a namespace', () => {
 
   test.each([
     ['a Map', new Map(), 'plain object'],
+    ['readers only', { readers: ['a'] }, 'has readers and no writers'],
     ['an unknown field', { writer: ['a'] }, '`namespaces.n.writer` is not a field'],
     ['an agent that is no list', { writers: 'a' }, 'must be a list'],
     ['an agent that is no name', { writers: ['a\nb'] }, 'control character'],

@@ -28,6 +28,12 @@ describe('bb', () => {
     expect((await cliJson<BoardListJson>(['bb', 'list', 'elsewhere', '--data', data])).entries).toEqual([])
   })
 
+  test('gets a value with what a terminal would obey made visible', async () => {
+    const data = await boardWith({ k: 'a\u009b31mred\u202e' })
+    const { stdout } = await cli(['bb', 'get', 'k', 'accounts', '--data', data])
+    expect(stdout).toBe('"a\\u{9b}31mred\\u{202e}"\n')
+  })
+
   test('gets the value of a key as JSON, and its history with hashes', async () => {
     const data = await boardWith({ 'a/b': { list: [1, 2] } })
     expect(JSON.parse((await cli(['bb', 'get', 'a/b', 'accounts', '--data', data])).stdout)).toEqual({ list: [1, 2] })

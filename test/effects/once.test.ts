@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { keys, line, open, refusalOf } from '../budget/bench.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import type { Store } from '../../src/stores/store.ts'
+import { faultyStore } from '../../src/testing/faulty-store.ts'
 
 const SEND = { kind: 'tool', resource: 'send', args: { to: 'ann' }, worst: { sends: 1 } }
 
@@ -61,6 +62,35 @@ describe('an effect under a receipt', () => {
     expect((await refusalOf(scope.once('x', { ...SEND, worst: { sends: 11 } }, async () => 'sent'))).code).toBe('ERR_BUDGET_EXCEEDED')
     expect(await keys(store, 'receipt/')).toEqual([])
     expect(await scope.once('x', SEND, async () => 'sent')).toEqual({ outcome: 'ran', result: 'sent' })
+  })
+
+  test('that never started, since the store lost every reply, is not taken for begun', async () => {
+    const memory = memoryStore()
+    await open({ store: memory, budgets: { acme: { sends: 10 } } })
+    const { kernel } = await open({ store: memory })
+    await (await kernel.scope({ agent: 'a', task: 't', budget: 'acme' }).begin(SEND)).release('warm')
+    const { kernel: unlucky } = await open({
+      store: faultyStore(memory, ['none', ...Array.from({ length: 6 }, () => 'lose-reply' as const)]),
+    })
+    const scope = unlucky.scope({ agent: 'clerk', task: 'letters', budget: 'acme' })
+    await expect(scope.once('x', SEND, async () => 'sent')).rejects.toMatchObject({ code: 'ERR_STORE' })
+    expect(await scope.once('x', SEND, async () => 'sent')).toEqual({ outcome: 'ran', result: 'sent' })
+  })
+
+  test('whose receipt cannot be completed has run, and does not run again although `undone` says yes to everything', async () => {
+    const memory = memoryStore()
+    let away = false
+    const apply: Store['apply'] = (batches) => (away ? Promise.reject(new Error('away')) : memory.apply(batches))
+    const { scope } = await scopeOn({ ...memory, apply })
+    let sent = 0
+    const send = async () => {
+      away = true
+      return ++sent
+    }
+    await expect(scope.once('x', SEND, send, { undone: () => true })).rejects.toThrow('away')
+    away = false
+    expect(await scope.once('x', SEND, send, { undone: () => true })).toEqual({ outcome: 'unknown' })
+    expect(sent).toBe(1)
   })
 
   test('keeps a result of 64 KB, the hash of a larger one, and nothing of what is no JSON', async () => {

@@ -3,12 +3,13 @@
 
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { balanced, keys, line, open, refusalOf } from '../budget/bench.ts'
+import { balanced, keys, line, needing, open, refusalOf } from '../budget/bench.ts'
 import { parseHandoff } from '../../src/handoff/message.ts'
 import type { KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { Refusal } from '../../src/lib/errors.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import { fileStore } from '../../src/stores/file.ts'
+import { faultyStore } from '../../src/testing/faulty-store.ts'
 import { settableClock } from '../../src/testing/store-bench.ts'
 import type { Scope } from '../../src/waist/scope.ts'
 import { temporaryDirectory } from '../stores/journal.ts'
@@ -135,6 +136,47 @@ describe('the money of a handoff', () => {
       expect(await other.closeHandoff(handoff.id)).toMatchObject({ returned: { usd: usd(1.5) }, spent: { usd: usd(0.5) } })
     expect(await line(store, 'acme', 'usd')).toMatchObject({ kids: 0, spent: usd(0.5) })
     await expect(other.closeHandoff('unknown')).rejects.toMatchObject({ code: 'ERR_STORE' })
+  })
+
+  test('never mixes with that of another handoff, when a limit came between them', async () => {
+    const { kernel, store } = await open({ budgets: { acme: { usd: 1 } } })
+    const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+    const before = await scope.handoff({ to: 'one', budget: { tokens: 500 }, instruction: 'x' })
+    const { kernel: later } = await open({ store, budgets: { acme: { usd: 1, tokens: 1_000, revision: 2 } } })
+    const giving = later.scope({ agent: 'a', task: 't', budget: 'acme' })
+    const after = await giving.handoff({ to: 'two', budget: { tokens: 500 }, instruction: 'x' })
+    await before.close()
+    expect(await line(store, 'acme')).toMatchObject({ free: 500, kids: 500 })
+    expect((await refusalOf(giving.begin(needing({ tokens: 501 })))).code).toBe('ERR_BUDGET_EXCEEDED')
+    await after.close()
+    expect(await line(store, 'acme')).toMatchObject({ free: 1_000, kids: 0 })
+  })
+
+  test('that was charged before it was closed is corrected where it stands by then', async () => {
+    const { scope, store, kernel } = await giver()
+    const first = await scope.handoff({ to: 'analyst', budget: { usd: 2 }, instruction: 'x' })
+    const second = await first.scope.handoff({ to: 'clerk', budget: { usd: 1 }, instruction: 'x' })
+    const hold = await second.scope.begin({ kind: 'tool', resource: 'spend', worst: { usd: usd(1) } })
+    await hold.charge('nobody knows')
+    await second.close()
+    await first.close()
+    await hold.settle({ usd: usd(0.25) })
+    expect(kernel.pendingReports).toBe(0)
+    for (const budget of ['acme', 'acme/report'])
+      expect(await line(store, budget, 'usd')).toMatchObject({ kids: 0, spent: usd(0.25), assumed: 0 })
+  })
+
+  test('comes up through a closed giver also when the reply of the first closing was lost', async () => {
+    const store = faultyStore(memoryStore(), [])
+    const { scope } = await giver({ store })
+    const first = await scope.handoff({ to: 'analyst', budget: { usd: 2 }, instruction: 'x' })
+    const second = await first.scope.handoff({ to: 'clerk', budget: { usd: 1 }, instruction: 'x' })
+    await first.close()
+    const lossy = faultyStore(store, ['lose-reply'])
+    const { kernel: other } = await open({ store: lossy })
+    await expect(other.closeHandoff(second.id)).rejects.toMatchObject({ code: 'ERR_STORE' })
+    await other.closeHandoff(second.id)
+    expect(await line(store, 'acme/report', 'usd')).toMatchObject({ kids: 0, free: usd(5) })
   })
 
   test('comes back with `await using`, also when the work throws', async () => {
