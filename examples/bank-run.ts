@@ -14,7 +14,11 @@ const file = join(folder, 'balance.json')
 
 if (mode === 'without') await withdrawWithout(AGENTS[agent as keyof typeof AGENTS])
 else if (mode === 'with') await withdrawWith(agent!, AGENTS[agent as keyof typeof AGENTS])
-else await main(mkdtempSync(join(tmpdir(), 'holdfast-bank-run-')))
+else {
+  const directory = mkdtempSync(join(tmpdir(), 'holdfast-bank-run-'))
+  await main(directory)
+  rmSync(directory, { recursive: true })
+}
 
 /** What most frameworks leave an agent with: read, think, write. */
 async function withdrawWithout(amount: number): Promise<void> {
@@ -64,7 +68,6 @@ async function main(directory: string): Promise<void> {
     `\nWithout: $${without.paid} were paid out, the books say $${10_000 - without.left}: $${without.paid - (10_000 - without.left)} are gone.`,
   )
   console.log(`With:    $${paid} were paid out, the books say $${10_000 - left}; the other agent can decide anew.`)
-  rmSync(directory, { recursive: true })
   process.exitCode = without.paid > 10_000 - without.left && paid > 0 && paid < 13_000 && paid === 10_000 - left ? 0 : 1
 }
 
