@@ -37,7 +37,7 @@ export interface Proposal {
    * they were. A key that is written and not among them must be absent.
    */
   readonly reads?: readonly (BoardEntry | AbsentEntry)[]
-  /** Write over keys that were not read, whatever they hold: the last writer wins. @default false */
+  /** Write over keys that were not read, whatever they hold when it is proposed. @default false */
   readonly overwrite?: boolean
   /** How long the values that it sets live, ms, by the store's clock. @default for ever */
   readonly ttlMs?: number

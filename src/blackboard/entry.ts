@@ -23,8 +23,8 @@ export interface PastWrite extends Author {
   readonly version: number
   /** Unix ms by the store's clock. */
   readonly atMs: number
-  /** SHA-256 of the canonical JSON of the value; absent when the write deleted the key. */
-  readonly hash?: string
+  /** SHA-256 of the canonical JSON of the value. A delete ends the history of a key; the next write begins a new one. */
+  readonly hash: string
 }
 
 /** What a key of a board holds. */

@@ -110,7 +110,7 @@ async function boardHistory(data: string, key: string, namespace: string): Promi
       text: (style) =>
         table(
           header,
-          writes.map(({ version, agent, task, atMs, hash }) => [String(version), agent, task, timeOf(atMs), hash ?? '']),
+          writes.map(({ version, agent, task, atMs, hash }) => [String(version), agent, task, timeOf(atMs), hash]),
           style,
         ),
     }

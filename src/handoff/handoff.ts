@@ -1,6 +1,6 @@
 // A handoff: work that goes to another agent together with its money and its limits. The money moves out of the
-// budget of who hands off in one commit; the receiver's scope spends that and no more, under rules that can only
-// be narrower. Closing brings back what is left.
+// budget of who hands off in one commit; the receiver's scope spends no more of it than that, under rules that can
+// only be narrower. Closing brings back what is left.
 
 import type { Ledger } from '../budget/ledger.ts'
 import { toRecord } from '../budget/record.ts'

@@ -6,7 +6,10 @@ import type { Scope } from './scope.ts'
 export interface HandoffRequest {
   /** The agent that takes over. */
   readonly to: string
-  /** What it may spend: `{ usd: 0.5, calls: 20 }`, in the units of `openKernel({ budgets })`. Moved out of the budget of who hands off. */
+  /**
+   * What it may spend: `{ usd: 0.5, calls: 20 }`, in the units of `openKernel({ budgets })`. Moved out of the budget
+   * of who hands off; a dimension that is not named stays counted there.
+   */
   readonly budget: Readonly<Record<string, number | string>>
   /** Rules on tools for the receiver, beside those that bind who hands off: an action has to pass both. @default no further ones */
   readonly rules?: readonly Rule[]
@@ -31,7 +34,7 @@ export interface HandoffClosing {
 /** A handoff that was made. `await using` closes it. */
 export interface Handoff extends AsyncDisposable {
   readonly id: string
-  /** The receiver at work: spends what was moved, and nothing else. */
+  /** The receiver at work. Of what was moved it spends that and no more; what was not is counted above, as for the giver. */
   readonly scope: Scope
   /** The handoff as text for the receiver, written by `formatHandoff`. */
   readonly message: string
