@@ -3,11 +3,11 @@
 
 import { amountOf, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
-import type { Batch } from '../waist/batch.ts'
+import type { Add, Batch } from '../waist/batch.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Allotments } from './allotment.ts'
 import type { Grant, HoldWriter } from './hold-writer.ts'
-import { dimensionOf, endAdds, unheldLegs } from './legs.ts'
+import { dimensionOf, endAdds, mergeAdds, unheldLegs, type Ending, type HeldLegs } from './legs.ts'
 import type { Levels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 import { budgetKey, levelsOf, type BudgetRecord } from './record.ts'
@@ -48,6 +48,9 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
     const unabsorbed = new Set<string>()
     /** Legs whose `over` cannot count any further either: beyond 2^53 - 1 there is nothing to be exact about. */
     const uncounted = new Set<string>()
+    /** Legs of closed allotments: their free money has gone up, so what is beyond the hold is taken there. */
+    const above = new Map<string, HeldLegs>()
+    const uncovered = (): boolean => [...unabsorbed].some((leg) => !above.has(leg))
     let place = grant.version === undefined ? await find(grant, how) : { key: held, version: grant.version, column: 'out' as const }
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
       if (place === undefined) {
@@ -56,33 +59,22 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
           continue
         }
         await ended(grant)
-        // Ended by an earlier try, whose reply was lost: what that did to the tree, the store knows.
-        if (!overrun) return undefined
-        if ((await rootOf(grant.path)).record.frozen !== undefined) return 'frozen'
-        return observe ? 'over' : 'covered'
+        return overrun ? overrunBefore(grant) : undefined
       }
-      const freeze = unabsorbed.size > 0 && !observe ? await freezing(grant.path) : undefined
+      const freeze = uncovered() && !observe ? await freezing(grant.path) : undefined
       const mark =
         how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs: (await store.now()) + CORRECTABLE_MS }] : []
       const result = await committer.commit({
         check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
-        // What a charge spent may stand higher up by now.
-        add: endAdds(place.column === 'spent' ? await allotments.risen(legs) : legs, {
-          used,
-          assumed: how === 'charge',
-          from: place.column,
-          unabsorbed,
-          uncounted,
-        }),
+        add: await addsOf(legs, above, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),
         set: [...mark, ...(freeze?.set ?? [])],
         delete: [place.key],
       })
       if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
       if (result.outcome === 'ok') {
         await ended(grant)
-        if (!overrun) return undefined
-        if (unabsorbed.size === 0) return 'covered'
-        return freeze === undefined ? 'over' : 'frozen'
+        const consequence = uncovered() ? (freeze === undefined ? 'over' : 'frozen') : 'covered'
+        return overrun ? consequence : undefined
       }
       if (result.outcome === 'refused') {
         const [column, leg] = splitKey(result.which)
@@ -91,11 +83,34 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         else if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
           throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
         unabsorbed.add(leg)
+        const higher = leg in legs && column === 'free' ? await allotments.risen({ [leg]: { amount: 0 } }) : {}
+        if (Object.keys(higher).length > 0 && !(leg in higher)) {
+          above.set(leg, higher)
+          uncounted.add(leg)
+        }
       }
       // It is not where it was: this process was taken for dead, or an earlier try was applied.
       else if (result.which === place.key) place = await find(grant, how)
     }
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
+  }
+
+  /** What the end of these legs moves, and what is taken above for those of closed allotments. */
+  async function addsOf(legs: HeldLegs, above: ReadonlyMap<string, HeldLegs>, ending: Ending): Promise<readonly Add[]> {
+    // What a charge spent may stand higher up by now.
+    const own = ending.from === 'spent' ? await allotments.risen(legs) : legs
+    const higher = [...above].flatMap(([leg, legsAbove]) => {
+      const dimension = dimensionOf(leg)
+      const used = { [dimension]: amountOf(ending.used, dimension) - legs[leg]!.amount }
+      return endAdds(legsAbove, { ...ending, used, assumed: false, from: 'out' })
+    })
+    return mergeAdds([...endAdds(own, ending), ...higher])
+  }
+
+  /** Ended by an earlier try, whose reply was lost: what that did to the tree, the store knows. */
+  async function overrunBefore({ path }: Grant): Promise<Overrun> {
+    if ((await rootOf(path)).record.frozen !== undefined) return 'frozen'
+    return observe ? 'over' : 'covered'
   }
 
   /**

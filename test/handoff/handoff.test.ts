@@ -166,6 +166,34 @@ describe('the money of a handoff', () => {
       expect(await line(store, budget, 'usd')).toMatchObject({ kids: 0, spent: usd(0.25), assumed: 0 })
   })
 
+  test('that ends beyond its hold after it was closed takes the rest where its free money went', async () => {
+    const { scope, store } = await giver()
+    const handoff = await scope.handoff({ to: 'analyst', budget: { usd: 2 }, instruction: 'x' })
+    const hold = await handoff.scope.begin({ kind: 'tool', resource: 'spend', worst: { usd: usd(1) } })
+    const none = await handoff.scope.begin({ kind: 'tool', resource: 'spend' })
+    await handoff.close()
+    await hold.settle({ usd: usd(1.5) })
+    await none.settle({ usd: usd(0.25) })
+    for (const [budget, limit] of [
+      ['acme', 10],
+      ['acme/report', 5],
+    ] as const)
+      expect(await line(store, budget, 'usd')).toMatchObject({ kids: 0, spent: usd(1.75), free: usd(limit - 1.75), over: 0 })
+    expect(await keys(store, `over/usd/${handoff.scope.budget}`)).toEqual([])
+    await spend(scope, 1)
+  })
+
+  test('that nothing above covers freezes the tree, and is counted beside it', async () => {
+    const { scope, store } = await giver()
+    const handoff = await scope.handoff({ to: 'analyst', budget: { usd: 2 }, instruction: 'x' })
+    const hold = await handoff.scope.begin({ kind: 'tool', resource: 'spend', worst: { usd: usd(1) } })
+    await handoff.close()
+    await hold.settle({ usd: usd(9) })
+    expect(await line(store, 'acme/report', 'usd')).toMatchObject({ spent: usd(1), over: usd(8) })
+    expect(await line(store, 'acme', 'usd')).toMatchObject({ spent: usd(9), frozen: expect.any(String) })
+    expect((await refusalOf(spend(scope, 1))).code).toBe('ERR_BUDGET_FROZEN')
+  })
+
   test('comes up through a closed giver also when the reply of the first closing was lost', async () => {
     const store = faultyStore(memoryStore(), [])
     const { scope } = await giver({ store })
