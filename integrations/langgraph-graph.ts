@@ -6,7 +6,15 @@ import { Command, Send } from '@langchain/langgraph'
 import { ambient } from '../src/lib/ambient.ts'
 import { Refusal, findRefusal } from '../src/lib/errors.ts'
 import type { Scope, ScopeSource } from '../src/waist/scope.ts'
-import { closeUnused, currentGraphRun, guardHandoffTools, inGraphRun, runOnHandoff, type GraphHandoff } from './langgraph-handoff.ts'
+import {
+  closeUnused,
+  currentGraphRun,
+  guardHandoffTools,
+  inGraphRun,
+  runOnHandoff,
+  type GraphHandoff,
+  type GraphRun,
+} from './langgraph-handoff.ts'
 import { executionOf, inExecution, isBubbleUp, type TaskConfig } from './langgraph-task.ts'
 import { twin } from './langgraph-tools.ts'
 import { scopeOf } from './scope-source.ts'
@@ -74,7 +82,7 @@ export function guardGraph<G extends object>(graph: G, source?: ScopeSource, opt
   if (!given.lg_is_pregel || typeof given[STREAM] !== 'function' || typeof given.withConfig !== 'function' || given.nodes === undefined)
     throw new TypeError('Expected a compiled graph: `new StateGraph(…).compile()`, or the `.graph` of an agent of `createAgent`.')
   if (guarded.has(given)) throw new TypeError('This graph is guarded already: guard the one that it was made of.')
-  return entering(guardNodes(given, options, true), source, new Set(Object.keys(options.handoffs ?? {}))) as unknown as G
+  return entering(guardNodes(given, options, true), source, options.handoffs ?? {}) as unknown as G
 }
 
 /** Graphs that are guarded: their nodes stay as they are in a graph around them. */
@@ -147,15 +155,15 @@ function withoutRefusals(policy: RetryPolicy | undefined): RetryPolicy | undefin
 }
 
 /** Puts a run around every run of the graph. */
-function entering(graph: Graph, source: ScopeSource, agents: ReadonlySet<string>): Graph {
+function entering(graph: Graph, source: ScopeSource, handoffs: Readonly<Record<string, GraphHandoff>>): Graph {
   const own = Object.getPrototypeOf(graph) as Graph
   const methods = {
     [STREAM]: (input: unknown, options?: unknown) =>
       inRun(
-        () => beginRun(source, agents),
+        () => beginRun(source, handoffs),
         () => own[STREAM].call(graph, input, options),
       ),
-    withConfig: (config: object) => entering(own.withConfig.call(graph, config), source, agents),
+    withConfig: (config: object) => entering(own.withConfig.call(graph, config), source, handoffs),
   }
   // Not enumerable, since LangGraph makes copies of a graph by its enumerable members.
   for (const [name, value] of Object.entries(methods)) Object.defineProperty(graph, name, { value, configurable: true })
@@ -164,18 +172,22 @@ function entering(graph: Graph, source: ScopeSource, agents: ReadonlySet<string>
 }
 
 async function* inRun(begin: () => Entered, open: () => AsyncGenerator): AsyncGenerator {
-  const { run, end } = begin()
+  const { run, end, graphRun } = begin()
   const steps = run(open)
   try {
     for (;;) {
       // The first step starts the graph, in the context of whoever asks for it. All are asked for from this run.
       const step = await run(() => steps.next())
+      if (graphRun.misuse !== undefined) throw graphRun.misuse
       if (step.done === true) return
       yield step.value
     }
   } finally {
-    await run(() => steps.return(undefined))
-    await run(end)
+    try {
+      await run(() => steps.return(undefined))
+    } finally {
+      await run(end)
+    }
   }
 }
 
@@ -183,13 +195,14 @@ interface Entered {
   /** Runs `fn` where the graph runs. */
   readonly run: <T>(fn: () => T) => T
   readonly end: () => Promise<void>
+  readonly graphRun: GraphRun
 }
 
-function beginRun(source: ScopeSource, agents: ReadonlySet<string>): Entered {
+function beginRun(source: ScopeSource, handoffs: Readonly<Record<string, GraphHandoff>>): Entered {
   const around = currentGraphRun()
   // A graph inside of a guarded graph works for whoever its node works for, such as the receiver of a handoff.
   const scope = (around === undefined ? undefined : (ambient().scope as Scope | undefined)) ?? scopeOf(source)
-  const graphRun = { scope, agents, around, made: new Map() }
+  const graphRun: GraphRun = { scope, handoffs, around, made: new Map(), ended: false, misuse: undefined }
   const run = scope.enter(() => inGraphRun(graphRun, () => AsyncLocalStorage.snapshot()))
-  return { run, end: () => closeUnused(graphRun) }
+  return { run, end: () => closeUnused(graphRun), graphRun }
 }

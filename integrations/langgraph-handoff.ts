@@ -17,8 +17,12 @@ export interface GraphHandoff extends Omit<HandoffRequest, 'to' | 'instruction'>
   readonly instruction?: string
 }
 
-/** Options of {@link guardHandoffTool}. */
-export interface HandoffToolOptions extends GraphHandoff {
+/**
+ * Options of {@link guardHandoffTool}: they stand before those of `handoffs`, for the handoff that this tool makes. Of
+ * a node that is retried or resumed the tool does not run again, so what it starts with then is in `handoffs` alone.
+ * Rules must hold then as well, so they are only there.
+ */
+export interface HandoffToolOptions extends Partial<Omit<GraphHandoff, 'rules'>> {
   /** Node of the agent that takes over. */
   readonly to: string
 }
@@ -26,13 +30,17 @@ export interface HandoffToolOptions extends GraphHandoff {
 /** One invocation of a guarded graph. */
 export interface GraphRun {
   /** Agents that it hands to, by the name of their node. */
-  readonly agents: ReadonlySet<string>
+  readonly handoffs: Readonly<Record<string, GraphHandoff>>
   /** Of the guarded graph around it. */
   readonly around: GraphRun | undefined
   /** Hands off: what its agents get comes out of this scope's budget. */
   readonly scope: Scope
   /** Made by a handoff tool, for a node that has not started yet; by the name of the node. */
   readonly made: Map<string, Handoff[]>
+  /** It is over: what a tool that is still at work makes for a node will not be picked up. */
+  ended: boolean
+  /** Thrown to its caller: a tool node makes an answer to the model of what a tool throws, and this is not for it. */
+  misuse: TypeError | undefined
 }
 
 const runs = new AsyncLocalStorage<GraphRun>()
@@ -43,10 +51,19 @@ export function currentGraphRun(): GraphRun | undefined {
   return runs.getStore()
 }
 
-/** The run that a handoff tool moves money in: of the graph with that agent, which an agent of it may be inside of. */
+/**
+ * The run that a handoff tool moves money in: of the graph with that agent, which an agent of it may be inside of.
+ *
+ * @throws {TypeError} When none of the graphs around hands to that agent. What the tool makes is in the memory of one
+ *   run: started again, by a retry or a resume, the node would work as whoever handed off, without limits of its own.
+ */
 function runWith(to: string): GraphRun | undefined {
-  for (let run = currentGraphRun(); run !== undefined; run = run.around) if (run.agents.has(to)) return run
-  return currentGraphRun()
+  const current = currentGraphRun()
+  for (let run = current; run !== undefined; run = run.around) if (Object.hasOwn(run.handoffs, to)) return run
+  if (current === undefined) return undefined
+  const option = `\`handoffs: { ${JSON.stringify(to)}: { budget: … } }\``
+  current.misuse = new TypeError(`The guarded graph does not know what \`${to}\` gets whenever it starts: add ${option} to guardGraph.`)
+  throw current.misuse
 }
 
 /** Runs `fn` as an invocation of a guarded graph. */
@@ -55,7 +72,9 @@ export function inGraphRun<T>(run: GraphRun, fn: () => T): T {
 }
 
 /** Brings back what was moved for nodes that never started. */
-export async function closeUnused({ made, scope }: GraphRun): Promise<void> {
+export async function closeUnused(run: GraphRun): Promise<void> {
+  run.ended = true
+  const { made, scope } = run
   for (const handoff of [...made.values()].flat()) await close(handoff, scope)
   made.clear()
 }
@@ -66,11 +85,10 @@ export async function closeUnused({ made, scope }: GraphRun): Promise<void> {
  * @throws {Refusal} When the handoff does not fit; the node did not start.
  */
 export async function runOnHandoff<T>(to: string, options: GraphHandoff | undefined, input: unknown, fn: () => Promise<T>): Promise<T> {
+  if (options === undefined) return fn()
   const run = currentGraphRun()
-  const made = run?.made.get(to)?.shift()
-  if (made === undefined && options === undefined) return fn()
   const giver = run?.scope ?? scopeOf(undefined)
-  const handoff = made ?? (await giver.handoff(requestOf(to, options!, textOf(input))))
+  const handoff = run?.made.get(to)?.shift() ?? (await giver.handoff(requestOf(to, options, textOf(input))))
   try {
     return await handoff.scope.enter(fn)
   } finally {
@@ -84,20 +102,25 @@ export async function runOnHandoff<T>(to: string, options: GraphHandoff | undefi
  * with it. What does not fit is a `ToolMessage` with `status: 'error'`, and the command is never given.
  *
  * `guardGraph({ handoffs })` does this by itself for the handoff tools that it finds in tool nodes of the graph and
- * of the subgraphs that are its nodes. It asks no rules on tools: put `guardTools` around it for those.
+ * of the subgraphs that are its nodes; by hand it is for tools with other names. It asks no rules on tools: put
+ * `guardTools` around it for those. The tool throws a `TypeError` when it is called in guarded graphs of which none
+ * has that agent in its `handoffs`.
  *
  * @param source - Used outside of a guarded graph, where it asks the gates and moves nothing.
+ * @throws {TypeError} When the options have rules, which belong in `handoffs`.
  */
 export function guardHandoffTool<T extends object>(tool: T, source: ScopeSource, { to, ...options }: HandoffToolOptions): T {
+  if ('rules' in options)
+    throw new TypeError(`Rules for \`${to}\` have to hold whenever it starts: put them in the \`handoffs\` of guardGraph.`)
   const given = tool as { readonly name: string; [CALL](args: unknown, manager: unknown, config?: TaskConfig): unknown }
   const guarded = twin(given, {
     async [CALL](args: unknown, manager: unknown, config?: TaskConfig) {
       const run = runWith(to)
       let handoff: Handoff | undefined
       try {
-        const request = requestOf(to, options, `Asked for by ${given.name}.`)
-        if (run === undefined) await assertAllowed(scopeOf(source), request)
-        else handoff = await run.scope.handoff(request)
+        const text = `Asked for by ${given.name}.`
+        if (run === undefined) await assertAllowed(scopeOf(source), to, options.instruction ?? text)
+        else handoff = await run.scope.handoff(requestOf(to, { ...run.handoffs[to]!, ...options }, text))
       } catch (error) {
         const refusal = findRefusal(error)
         if (refusal === undefined) throw error
@@ -111,7 +134,7 @@ export function guardHandoffTool<T extends object>(tool: T, source: ScopeSource,
   return Object.defineProperty(guarded, GUARDED, { value: true }) as unknown as T
 }
 
-async function assertAllowed(scope: Scope, { to, instruction }: HandoffRequest): Promise<void> {
+async function assertAllowed(scope: Scope, to: string, instruction: string): Promise<void> {
   const refusal = await scope.decide({ kind: 'handoff', resource: to, args: { to, instruction } })
   if (refusal !== undefined) throw refusal
 }
@@ -121,7 +144,7 @@ async function commanding(fn: () => unknown, to: string, handoff: Handoff | unde
   try {
     const answer = await fn()
     const commands = [answer].flat().some((part) => (part as { lg_name?: unknown } | null | undefined)?.lg_name === 'Command')
-    if (handoff !== undefined && !commands) await close(handoff, run!.scope)
+    if (handoff !== undefined && (!commands || run!.ended)) await close(handoff, run!.scope)
     else if (handoff !== undefined) run!.made.set(to, [...(run!.made.get(to) ?? []), handoff])
     return answer
   } catch (error) {
@@ -145,7 +168,7 @@ export function guardHandoffTools<T extends object>(runnable: T, handoffs: Reado
   const agents = Object.keys(handoffs)
   const guarded = (tools as object[]).map((tool) => {
     const to = destinationOf(tool, agents)
-    return to === undefined ? tool : guardHandoffTool(tool, undefined, { ...handoffs[to]!, to })
+    return to === undefined ? tool : guardHandoffTool(tool, undefined, { to })
   })
   if (guarded.every((tool, index) => tool === tools[index])) return runnable
   // Made anew, since the function of a tool node is bound to the node that it was made for.

@@ -54,10 +54,15 @@ export interface Execution {
   siblingsDone(): Promise<void>
 }
 
+/** A guarded call at work, and the one of the same execution that it is inside of. */
+interface Frame {
+  readonly around: Frame | undefined
+}
+
 interface Inside {
   readonly execution: Execution
-  /** How many guarded calls of this execution the current one is inside of. */
-  readonly depth: number
+  /** The innermost guarded call of this execution that the current one is inside of. */
+  readonly frame: Frame | undefined
 }
 
 const inside = new AsyncLocalStorage<Inside>()
@@ -66,7 +71,7 @@ const known = new WeakMap<object, { attempt: number; execution: Execution }>()
 
 /** Runs what belongs to an execution, so that tasks below it find it. */
 export function inExecution<T>(execution: Execution, fn: () => T): T {
-  return inside.run({ execution, depth: 0 }, fn)
+  return inside.run({ execution, frame: undefined }, fn)
 }
 
 /**
@@ -105,11 +110,18 @@ function nameOf(
 
 function createExecution(name: string | undefined, saver: Saver | undefined, scratchpad: Scratchpad | undefined): Execution {
   const counts = new Map<string, number>()
-  let busy = 0
-  const waiting = new Set<{ readonly depth: number; readonly resolve: () => void }>()
+  const busy = new Set<Frame>()
+  const waiting = new Set<{ readonly frame: Frame | undefined; readonly resolve: () => void }>()
+  const current = (): Frame | undefined => {
+    const around = inside.getStore()
+    return around?.execution === execution ? around.frame : undefined
+  }
   const wake = (): void => {
-    const idle = [...waiting].reduce((sum, { depth }) => sum + depth, 0)
-    if (busy > idle) return
+    if (waiting.size === 0) return
+    // A set, since calls that wait may be inside of the same one, which is one that does not get on.
+    const idle = new Set<Frame>()
+    for (const { frame } of waiting) for (let each = frame; each !== undefined; each = each.around) idle.add(each)
+    if ([...busy].some((frame) => !idle.has(frame))) return
     for (const waiter of waiting) waiter.resolve()
     waiting.clear()
   }
@@ -125,20 +137,18 @@ function createExecution(name: string | undefined, saver: Saver | undefined, scr
       return count
     },
     async working(fn) {
-      const around = inside.getStore()
-      const depth = (around?.execution === execution ? around.depth : 0) + 1
-      busy += 1
+      const frame: Frame = { around: current() }
+      busy.add(frame)
       try {
-        return await inside.run({ execution, depth }, fn)
+        return await inside.run({ execution, frame }, fn)
       } finally {
-        busy -= 1
+        busy.delete(frame)
         wake()
       }
     },
     siblingsDone: () =>
       new Promise((resolve) => {
-        const around = inside.getStore()
-        waiting.add({ depth: around?.execution === execution ? around.depth : 0, resolve })
+        waiting.add({ frame: current(), resolve })
         wake()
       }),
   }

@@ -2,6 +2,7 @@
 // answered and the loop goes on. In a graph with a checkpointer a tool runs under a receipt that names its task:
 // LangGraph runs a resumed node from its top, and its effects must not happen again.
 
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { ToolMessage } from '@langchain/core/messages'
 import { canonicalJson } from '../src/lib/canonical-json.ts'
 import { findRefusal } from '../src/lib/errors.ts'
@@ -34,7 +35,7 @@ interface AnyTool {
   readonly name: string
   readonly responseFormat?: string
   readonly [CALL]?: (args: unknown, manager: unknown, config: TaskConfig) => unknown
-  invoke?(input: unknown, config?: TaskConfig): Promise<unknown>
+  readonly invoke?: (this: AnyTool, input: unknown, config?: TaskConfig) => Promise<unknown>
 }
 
 /** One call of a tool. */
@@ -73,12 +74,14 @@ export function guardTools<const T extends readonly object[]>(
 
 function guardTool(tool: AnyTool, source: ScopeSource, options: GuardToolsOptions): AnyTool {
   if (typeof tool[CALL] === 'function') {
+    const { invoke } = tool
     return twin(tool, {
       async [CALL](args: unknown, manager: unknown, config: TaskConfig = {}) {
         const body = async () => drained(await tool[CALL]!(args, manager, config), manager)
-        const call = { tool, args, sent: config.toolCall?.args, callId: config.toolCall?.id, config, body }
+        const call = { tool, args, sent: sentTo(tool, config), callId: config.toolCall?.id, config, body }
         return guarded(call, source, options)
       },
+      ...(invoke === undefined ? {} : { invoke: remembering(tool, invoke) }),
     })
   }
   if (typeof tool.invoke !== 'function' || typeof tool.name !== 'string') return tool
@@ -90,6 +93,27 @@ function guardTool(tool: AnyTool, source: ScopeSource, options: GuardToolsOption
       return guarded({ tool, args: isCall ? args : input, sent: undefined, callId: isCall ? id : undefined, config, body }, source, options)
     },
   })
+}
+
+/** What the innermost tool was invoked with, which its schema has read by the time that it is called. */
+const invoked = new AsyncLocalStorage<{ readonly tool: AnyTool; readonly sent: unknown; taken: boolean }>()
+
+function remembering(tool: AnyTool, invoke: NonNullable<AnyTool['invoke']>) {
+  return function (this: AnyTool, input: unknown, config?: TaskConfig): Promise<unknown> {
+    const { type, args } = (input ?? {}) as { type?: unknown; args?: unknown }
+    return invoked.run({ tool, sent: type === 'tool_call' ? args : input, taken: false }, () => invoke.call(this, input, config))
+  }
+}
+
+/**
+ * A config is handed on to what a tool calls, so its tool call may be that of the tool around this one. What the tool
+ * was invoked with goes first, once: the tool may call itself in other ways.
+ */
+function sentTo(tool: AnyTool, { toolCall }: TaskConfig): unknown {
+  const known = invoked.getStore()
+  if (known?.tool !== tool || known.taken) return toolCall?.args
+  known.taken = true
+  return known.sent
 }
 
 /** The same tool with other methods. Own members are copied, so that frameworks that spread a tool see them all. */
@@ -190,17 +214,19 @@ function worstOf(name: string, { amounts = {} }: GuardToolsOptions): NonNullable
 
 /**
  * What the gates see is what the tool gets, after its schema has read it. A schema may make of it what is no JSON,
- * such as a date; then it is what the model sent, which can only be JSON, and which the rest was made from.
+ * such as a date; then it is what the model or the caller sent, and which the rest was made from.
  */
 function hashable({ args = null, sent }: ToolCall): [args: unknown, canonical: string] {
   // A tool of one string is called with `{ input }`, so that rules on arguments have a name for it.
-  const given = typeof args === 'string' ? { input: args } : args
-  const options = { dropUndefined: true }
+  const asked = (given: unknown): [unknown, string] => {
+    const object = typeof given === 'string' ? { input: given } : given
+    return [object, canonicalJson(object, { dropUndefined: true })]
+  }
   try {
-    return [given, canonicalJson(given, options)]
+    return asked(args)
   } catch (error) {
     if (sent === undefined) throw error
-    return [sent, canonicalJson(sent, options)]
+    return asked(sent)
   }
 }
 

@@ -153,6 +153,28 @@ describe('an `ask`', () => {
     expect(answers[1]).toBe('success: noted')
   })
 
+  test('inside of another tool waits as well, though all that the other tool called waits with it', async () => {
+    const { scope } = await openGraphKernel({ rules: [...RULES, { effect: 'allow', tool: 'both' }] })
+    const { send } = sendTool()
+    const [inner] = guardTools([send], scope)
+    const both = tool(
+      async (_, config) => (await Promise.all(['ann', 'bob'].map((to) => inner.invoke({ to }, config as object)))).join(' '),
+      { name: 'both', description: 'Sends twice.', schema: z.object({}) },
+    )
+    let ended = false
+    const slow = tool(
+      async () => {
+        for (let turns = 0; turns < 20; turns++) await new Promise(setImmediate)
+        ended = true
+        return 'noted'
+      },
+      { name: 'note', description: 'Notes slowly.', schema: z.object({}) },
+    )
+    const graph = guardGraph(toolGraph(guardTools([both, slow], scope), new MemorySaver()), scope)
+    const state = await graph.invoke({ messages: [calling(['both', {}], ['note', {}])] }, THREAD)
+    expect([questionOf(state).tool, ended]).toEqual(['send', true])
+  })
+
   test('without a checkpointer, or without a thread, is a denial', async () => {
     const { scope } = await openGraphKernel({ rules: RULES })
     const { send } = sendTool()

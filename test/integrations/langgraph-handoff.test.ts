@@ -3,18 +3,7 @@
 
 import { HumanMessage } from '@langchain/core/messages'
 import { tool } from '@langchain/core/tools'
-import {
-  Annotation,
-  Command,
-  END,
-  INTERRUPT,
-  MemorySaver,
-  MessagesAnnotation,
-  START,
-  Send,
-  StateGraph,
-  interrupt,
-} from '@langchain/langgraph'
+import { Annotation, Command, INTERRUPT, MemorySaver, MessagesAnnotation, START, Send, StateGraph, interrupt } from '@langchain/langgraph'
 import { createSupervisor } from '@langchain/langgraph-supervisor'
 import { createHandoffTool, createSwarm } from '@langchain/langgraph-swarm'
 import { createAgent } from 'langchain'
@@ -302,41 +291,4 @@ describe('a swarm', () => {
       LANGGRAPH,
     ),
   )
-})
-
-describe('a handoff tool', () => {
-  const jump = () =>
-    tool(async () => new Command({ goto: 'bob', graph: Command.PARENT }), {
-      name: 'transfer_to_bob',
-      description: 'x',
-      schema: z.object({}),
-    })
-
-  test('whose node never starts gives back what it moved when the graph ends', async () => {
-    const { scope, kernel } = await openGraphKernel()
-    const guarded = guardHandoffTool(jump(), undefined, { to: 'bob', ...FREE })
-    const graph = new StateGraph(State)
-      .addNode('alice', async (_, config) => {
-        await guarded.invoke({}, config)
-        expect((await kernel.budgets('acme/run')).find(({ budget }) => budget === 'acme/run')).toMatchObject({ kids: 4 })
-        return { done: ['changed my mind'] }
-      })
-      .addEdge(START, 'alice')
-      .addEdge('alice', END)
-      .compile()
-    await guardGraph(graph, scope).invoke({})
-    expect((await kernel.budgets('acme/run')).find(({ budget }) => budget === 'acme/run')).toMatchObject({ kids: 0, free: 10 })
-  })
-
-  test('outside of a guarded graph asks the gates, and moves nothing', async () => {
-    const { scope, kernel } = await openGraphKernel({
-      gates: [
-        { name: 'no-bob', decide: async ({ kind }) => (kind === 'handoff' ? { verdict: 'deny', reason: 'no' } : { verdict: 'allow' }) },
-      ],
-    })
-    expect(await guardHandoffTool(jump(), scope, { to: 'bob', ...FREE }).invoke({})).toMatch(/^You may not do this/)
-    const { scope: free } = await openGraphKernel()
-    expect(await guardHandoffTool(jump(), free, { to: 'bob', ...FREE }).invoke({})).toBeInstanceOf(Command)
-    expect(await sentOn(kernel)).toBe(0)
-  })
 })

@@ -91,6 +91,21 @@ describe('a tool', () => {
     expect((await dated.invoke(call({ to: 'bob', on: '1970-01-01' }))).content).toBe(DENIED)
   })
 
+  test('that is invoked by hand is judged by what it was given, where its schema makes no JSON of that', async () => {
+    const { scope } = await openGraphKernel({ rules: [{ effect: 'allow', tool: ['send', 'outer'], where: { to: 'ann' } }] })
+    const schema = z.object({ to: z.string(), at: z.coerce.date() })
+    const [send] = guardTools([tool(async ({ at }) => String(at.getTime()), { ...named, schema })], scope)
+    expect(await send.invoke({ to: 'ann', at: '1970-01-01' })).toBe('0')
+    expect(await send.invoke({ to: 'bob', at: '1970-01-01' })).toBe(DENIED)
+    // A tool that hands its config on: the call of the model in it is the outer one's.
+    const inner = async (_: unknown, config: object) => {
+      const answer = (await send.invoke({ to: 'bob', at: '1970-01-01' }, config)) as unknown
+      return String((answer as { content?: unknown }).content ?? answer)
+    }
+    const [outer] = guardTools([tool(inner, { name: 'outer', description: 'x', schema: TO })], scope)
+    expect((await outer.invoke({ ...call({ to: 'ann' }), name: 'outer' })).content).toBe(DENIED)
+  })
+
   test('that runs at the provider is left alone, and a name that the model invents is answered by the tool node', async () => {
     const { scope } = await openGraphKernel()
     const hosted = { type: 'web_search' }
