@@ -1,6 +1,7 @@
 // One model call of `createAgent`: held before it starts, sent with a `fetch` of its own that carries the hold,
 // settled by the HTTP attempt that the hold paid for. Where the HTTP of a model cannot be seen, settled from its usage.
 
+import { BaseChatModel } from '@langchain/core/language_models/chat_models'
 import { withAmbient } from '../src/lib/ambient.ts'
 import { findRefusal, Refusal } from '../src/lib/errors.ts'
 import { sha256 } from '../src/lib/ids.ts'
@@ -36,6 +37,19 @@ export function unwrapped(error: unknown): unknown {
   return typeof cause === 'object' && cause !== null && thrown.has(cause) ? cause : error
 }
 
+/** What the models of one call did inside of all middleware, whatever that made of it. */
+export interface Inside {
+  /** Whether somebody looks there. */
+  isWatched: boolean
+  /** Of the model of the call, or of another one. */
+  refusal: Refusal | undefined
+  /** What models answered. */
+  readonly answers: WeakSet<object>
+}
+
+/** The member of a request that carries its {@link Inside} to the middleware there. */
+export const INSIDE: unique symbol = Symbol('holdfast.inside')
+
 /** The HTTP of one model call. */
 interface Wire {
   sent: number
@@ -48,6 +62,7 @@ interface Held {
   readonly hold: Hold
   readonly call: ModelCall
   readonly wire: Wire
+  readonly inside: Inside
   /** Whether every HTTP attempt of the model passes a transport guard. */
   readonly seen: boolean
 }
@@ -81,12 +96,13 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
     if (call === undefined) return handler({ ...request, model: seen === undefined ? model : copyOf(seen, { fetch: guard! }) })
     const hold = await scope.begin(call.action, signal === undefined ? {} : { signal })
     const wire: Wire = { sent: 0, refusal: undefined }
-    const held: Held = { scope, hold, call, wire, seen: seen !== undefined }
+    const inside: Inside = { isWatched: false, refusal: undefined, answers: new WeakSet() }
+    const held: Held = { scope, hold, call, wire, inside, seen: seen !== undefined }
     // Only the wire of this very model may claim the hold: what other middleware calls meanwhile has holds of its own.
-    return withAmbient({ hold: seen === undefined ? hold : undefined }, () =>
+    return withAmbient({ hold: undefined }, () =>
       run(held, options.unbilledStatuses, async () => {
         const ready = seen === undefined ? await recapped(model, recap, held) : wired(seen, held, guard!)
-        return handler({ ...request, model: ready })
+        return handler({ ...request, model: ready, [INSIDE]: inside })
       }),
     )
   }
@@ -188,7 +204,7 @@ function recapper(model: object): Recap | undefined {
 async function recapped(model: object, recap: Recap | undefined, { scope, hold, call }: Held): Promise<object> {
   const { outputTokensPerChoice: asked, capSet } = call.bound
   const granted = Math.min(hold.caps.maxOutputTokens ?? asked, asked)
-  if (recap !== undefined) return recap(capSet && granted === asked ? undefined : granted)
+  if (recap !== undefined) return carrying(recap(capSet && granted === asked ? undefined : granted), hold)
   warnOnce(
     'unseen-model',
     `\`${model.constructor.name}\` can be given neither a guarded fetch nor an output cap: its own retries run under one hold. Set maxRetries: 0 on it.`,
@@ -198,6 +214,34 @@ async function recapped(model: object, recap: Recap | undefined, { scope, hold, 
   const wouldPass = 'set maxTokens on the model'
   scope.refuse(new Refusal('ERR_UNMETERED', `\`${call.action.resource}\` cannot be given an output cap; ${wouldPass}.`, { wouldPass }))
   return model
+}
+
+/** Where chat models of LangChain keep how they stream. */
+const STREAM = '_streamResponseChunks'
+
+/** Gives the calls of a model their hold: a guard of the user's may be under it, and would hold for itself. */
+function carrying(model: object, hold: Hold): object {
+  const { _generate: generate, [STREAM]: stream } = model as {
+    readonly _generate?: (...args: unknown[]) => unknown
+    readonly [STREAM]?: (...args: unknown[]) => AsyncGenerator
+  }
+  const inHold = <T>(fn: () => T): T => withAmbient({ hold }, fn)
+  if (typeof generate === 'function') define(model, '_generate', (...args: unknown[]) => inHold(() => generate.apply(model, args)))
+  // LangChain knows by this member whether a model can stream, so one that cannot has to stay without its own.
+  if (typeof stream !== 'function' || stream === BaseChatModel.prototype[STREAM]) return model
+  define(model, STREAM, async function* (...args: unknown[]) {
+    const chunks = inHold(() => stream.apply(model, args))
+    try {
+      for (let step = await inHold(() => chunks.next()); step.done !== true; step = await inHold(() => chunks.next())) yield step.value
+    } finally {
+      await chunks.return(undefined)
+    }
+  })
+  return model
+}
+
+function define(model: object, name: string, value: unknown): void {
+  Object.defineProperty(model, name, { value, configurable: true, enumerable: false, writable: true })
 }
 
 /** Runs the call with its hold in the task, and ends the hold. */
@@ -215,9 +259,18 @@ async function run<T>(held: Held, unbilledStatuses: readonly number[] | undefine
   const answer = readAnswer(result)
   if (held.seen) await endSeen(held, answer)
   else await endUnseen(held, answer)
-  // Other middleware may have made an answer of the refusal of a repeated attempt; nobody would learn of it.
-  if (wire.refusal !== undefined) throw wire.refusal
+  const swallowed = swallowedBy(held, result, answer)
+  if (swallowed !== undefined) throw swallowed
   return result
+}
+
+/**
+ * The refusal of an attempt that other middleware made an answer of: nobody would learn of it. What a model answered
+ * was paid for, and is the answer, whatever else was refused. Where nobody looks inside, it is known by its usage.
+ */
+function swallowedBy({ wire, inside }: Held, result: unknown, { usage }: LangChainAnswer): Refusal | undefined {
+  const isOfModel = inside.isWatched ? inside.answers.has(result as object) : usage !== undefined
+  return isOfModel ? undefined : (inside.refusal ?? wire.refusal)
 }
 
 /** Lets go of a hold that no attempt has claimed: what was sent was held by the transport guard itself. */

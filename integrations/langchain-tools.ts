@@ -3,17 +3,20 @@
 
 import { tool, type DynamicStructuredTool } from '@langchain/core/tools'
 import type { ToolMessage } from '@langchain/core/messages'
-import { interrupt, isGraphBubbleUp, type Command } from '@langchain/langgraph'
-import { findRefusal, type Refusal } from '../src/lib/errors.ts'
-import type { HandoffRequest } from '../src/waist/handoff.ts'
+import { isGraphBubbleUp, type Command } from '@langchain/langgraph'
+import { findRefusal } from '../src/lib/errors.ts'
+import type { Handoff, HandoffRequest } from '../src/waist/handoff.ts'
 import type { Scope, ScopeSource } from '../src/waist/scope.ts'
-import { runTool, type ToolAmounts } from './guard-function.ts'
+import type { ToolAmounts } from './guard-function.ts'
+import { createGate, GATE, type Gate } from './langchain-gate.ts'
 import { errorResult, toolResult, type AnsweredCall } from './langchain-shared.ts'
 import { scopeOf } from './scope-source.ts'
 
 /** The request of `wrapToolCall`, as far as it is used. */
 export interface AskedCall {
   readonly toolCall: AnsweredCall & { readonly args: unknown }
+  /** None for one that only other middleware knows, or nobody. */
+  readonly tool?: unknown
 }
 
 /** How tools are guarded. */
@@ -22,7 +25,7 @@ export interface ToolGuardOptions {
   readonly toolAmounts?: ToolAmounts
   /**
    * What an `ask` rule does without an approval: `message` tells the model that it needs one; `interrupt` pauses the
-   * graph (it needs a checkpointer) with an {@link ApprovalRequest}. What the graph is resumed with decides nothing,
+   * graph (it needs a checkpointer) with an `ApprovalRequest`. What the graph is resumed with decides nothing,
    * `kernel.approve` does. A tool that interrupts by itself, too, needs `guardTools` of `holdfast/langgraph`, which
    * keeps the answers to both questions apart. @default 'message'
    */
@@ -34,51 +37,62 @@ export interface ToolGuardOptions {
   readonly toolErrors?: 'message' | 'throw'
 }
 
-/** The value of the interrupt of a call that has to be approved. */
-export interface ApprovalRequest {
-  readonly tool: string
-  readonly args: unknown
-  /** For `kernel.approve`. */
-  readonly argsHash: string
-  /** For `kernel.approve`. */
-  readonly agent: string
-  /** For the person who decides. */
-  readonly reason: string
-}
-
 /** Longest name of a tool that is asked for, in UTF-16 code units. */
 const MAX_NAME_LENGTH = 1_024
 
-/** Runs a call of a tool when the gates let it; an error of it becomes what the model may read. */
+/**
+ * Runs a call of a tool behind the gates; an error of it becomes what the model may read. The gates stand at the tool
+ * itself, inside of all other middleware: this is outside of it, so that nothing can swallow what they say.
+ *
+ * @param isGuardedInside - Whether {@link overGuardedTools} is in every other middleware.
+ */
 export async function guardToolCall<Q extends AskedCall>(
   source: ScopeSource,
-  { toolAmounts, ask = 'message', toolErrors = 'message' }: ToolGuardOptions,
+  { toolErrors = 'message', ...options }: ToolGuardOptions,
   request: Q,
   handler: (request: Q) => ToolMessage | Command | PromiseLike<ToolMessage | Command>,
+  isGuardedInside = false,
 ): Promise<ToolMessage | Command> {
-  const { toolCall } = request
-  const { name, args } = toolCall
+  const { toolCall, tool: called } = request
+  const { name, args, id } = toolCall
   // The name may be the invention of a model; of one that is none nothing can run.
   if (name === '' || name.length > MAX_NAME_LENGTH || !name.isWellFormed()) return errorResult('Error: this is not a valid tool.', toolCall)
+  const gate = createGate(source, options)
   try {
-    return await runTool(
-      source,
-      { name, args, amounts: toolAmounts },
-      () => handler(request),
-      (refusal) => {
-        if (ask === 'interrupt' && refusal.code === 'ERR_APPROVAL_REQUIRED') askFor(name, args, refusal)
-        return toolResult(refusal, toolCall)
-      },
-    )
+    // A tool that only other middleware has is behind no gate in there; so the gates are around all of it.
+    const result =
+      called === undefined && !isGuardedInside
+        ? await gate.pass({ name, id, args, sent: args }, () => handler(request))
+        : await handler({ ...request, tool: gate.over(called), [GATE]: gate })
+    gate.throwIfPaused()
+    return result as ToolMessage | Command
   } catch (error) {
+    gate.throwIfPaused()
     return answerTo(error, toolCall, toolErrors)
   }
 }
 
-/** Throws LangGraph's interrupt. It returns once the graph was resumed without an approval: the answer is no. */
-function askFor(name: string, args: unknown, { details, message }: Refusal): void {
-  interrupt<ApprovalRequest>({ tool: name, args, argsHash: details.argsHash!, agent: details.agent!, reason: message })
+/** Every tool that other middleware passes on is behind the gates of the call: one that it chose, and one of its own. */
+export function overGuardedTools<M extends ToolWrapping>(one: M, tools: readonly unknown[]): M {
+  const { wrapToolCall } = one
+  if (typeof wrapToolCall !== 'function') return one
+  const guarded = (request: GatedRequest, handler: (next: GatedRequest) => unknown): unknown => {
+    const gate = request[GATE]
+    if (gate === undefined) return wrapToolCall(request, handler) as unknown
+    return wrapToolCall(request, (next: GatedRequest) => {
+      // Of a request without a tool LangChain runs the one that has the name.
+      const named = tools.find((tool) => (tool as { readonly name?: unknown }).name === next.toolCall.name)
+      return handler({ ...next, tool: gate.over(next.tool ?? named), [GATE]: gate })
+    }) as unknown
+  }
+  return { ...one, wrapToolCall: guarded }
 }
+
+interface ToolWrapping {
+  readonly wrapToolCall?: unknown
+}
+
+type GatedRequest = AskedCall & { readonly [GATE]?: Gate }
 
 function answerTo(error: unknown, call: AnsweredCall, toolErrors: 'message' | 'throw'): ToolMessage {
   if (isGraphBubbleUp(error)) throw error
@@ -131,12 +145,17 @@ export function handoffTool({ name, description, agent, scope: source, ...reques
   const run = async (input: unknown, config: unknown): Promise<string | ToolMessage> => {
     const { instruction, context } = input as HandoffArguments
     try {
-      await using handoff = await scopeOf(source).handoff({ ...request, instruction, ...(context === undefined ? {} : { context }) })
+      const giver = scopeOf(source)
+      const handoff = await giver.handoff({ ...request, instruction, ...(context === undefined ? {} : { context }) })
       const { scope, message } = handoff
-      const result = await scope.enter(async () =>
-        typeof agent === 'function' ? agent(message, scope) : agent.invoke({ messages: [{ role: 'user', content: message }] }),
-      )
-      return textOf(result)
+      try {
+        const result = await scope.enter(async () =>
+          typeof agent === 'function' ? agent(message, scope) : agent.invoke({ messages: [{ role: 'user', content: message }] }),
+        )
+        return textOf(result)
+      } finally {
+        await close(handoff, giver)
+      }
     } catch (error) {
       const refusal = findRefusal(error)
       if (refusal === undefined) throw error
@@ -145,6 +164,16 @@ export function handoffTool({ name, description, agent, scope: source, ...reques
     }
   }
   return tool(run, { name, description, schema: HANDOFF_SCHEMA })
+}
+
+/** Closes a handoff. The answer was paid for: it is given whether the store answers now or not. */
+async function close(handoff: Handoff, giver: Scope): Promise<void> {
+  try {
+    await handoff.close()
+  } catch (error) {
+    const message = `Handoff \`${handoff.id}\` could not be closed, so its budget is still out; close it again. ${String(error)}`
+    giver.report({ type: 'escape', message })
+  }
 }
 
 /** The last text of an agent's answer. */

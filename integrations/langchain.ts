@@ -1,5 +1,5 @@
 // LangChain's `createAgent`: a middleware that holds each model call and asks before each tool, outermost so that
-// nothing can swallow a refusal; and guards for the models that run elsewhere.
+// nothing can swallow a refusal, with gates at the tools themselves; and guards for the models that run elsewhere.
 
 import '../src/lib/runtime.ts'
 import {
@@ -12,9 +12,9 @@ import {
 } from 'langchain'
 import { findRefusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
-import { createCallHolder, unwrapped, warnOnce, type CallHolder } from './langchain-model.ts'
+import { createCallHolder, INSIDE, unwrapped, warnOnce, type CallHolder, type Inside } from './langchain-model.ts'
 import { isOpenAiLike, type GuardModelOptions } from './langchain-shared.ts'
-import { guardToolCall, type ToolGuardOptions } from './langchain-tools.ts'
+import { guardToolCall, overGuardedTools, type ToolGuardOptions } from './langchain-tools.ts'
 import { scopeOf } from './scope-source.ts'
 
 export { findRefusal } from '../src/lib/errors.ts'
@@ -22,7 +22,8 @@ export type { ToolAmounts } from './guard-function.ts'
 export { guardModel, holdfastCallbacks } from './langchain-shared.ts'
 export type { GuardModelOptions } from './langchain-shared.ts'
 export { handoffTool } from './langchain-tools.ts'
-export type { ApprovalRequest, HandoffAgent, HandoffToolOptions, ToolGuardOptions } from './langchain-tools.ts'
+export type { ApprovalRequest } from './langchain-gate.ts'
+export type { HandoffAgent, HandoffToolOptions, ToolGuardOptions } from './langchain-tools.ts'
 export { guardFetch } from './transport.ts'
 export type { GuardOptions } from './transport.ts'
 
@@ -49,14 +50,33 @@ const SWALLOWING = /retry|fallback|error|emulator/i
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
  */
 export function holdfastMiddleware(source?: ScopeSource, options: MiddlewareOptions = {}): AgentMiddleware {
-  return middlewareOver(createCallHolder(source, options), source, options)
+  const holder = createCallHolder(source, options)
+  const middleware = middlewareOver(holder, source, options)
+  made.set(middleware, { holder, source, options })
+  return middleware
 }
 
-function middlewareOver(holder: CallHolder, source: ScopeSource, { tools = true, ...options }: MiddlewareOptions): AgentMiddleware {
+/** What a middleware was made of. */
+interface Made {
+  readonly holder: CallHolder
+  readonly source: ScopeSource
+  readonly options: MiddlewareOptions
+}
+
+/** So that an agent which finds one in its list holds everything where that does. */
+const made = new WeakMap<object, Made>()
+
+/** @param inAgent - Whether every other middleware is known, and guarded inside. */
+function middlewareOver(
+  holder: CallHolder,
+  source: ScopeSource,
+  { tools = true, ...options }: MiddlewareOptions,
+  inAgent = false,
+): AgentMiddleware {
   const middleware = createMiddleware({
     name: NAME,
     wrapModelCall: (request, handler) => holder.hold(request, handler),
-    ...(tools ? { wrapToolCall: (request, handler) => guardToolCall(source, options, request, handler) } : {}),
+    ...(tools ? { wrapToolCall: (request, handler) => guardToolCall(source, options, request, handler, inAgent) } : {}),
   })
   return middleware
 }
@@ -87,29 +107,47 @@ export interface GuardAgentOptions extends Omit<CreateAgentParams, 'middleware' 
  * middleware repeats the call or takes another model of `@langchain/openai`; `invoke` and `stream` are one
  * run of the scope, so that a refusal that ends the work stands for all of it. `invoke` rejects with the `Refusal`
  * itself; from a stream `findRefusal(error)` finds it.
+ *
+ * @throws {TypeError} For a `holdfastMiddleware` in the list that has another scope.
  */
-export function guardAgent({ scope: source, holdfast = {}, ...options }: GuardAgentOptions): ReactAgent {
+export function guardAgent({ scope, holdfast = {}, ...options }: GuardAgentOptions): ReactAgent {
   const { tools = [], middleware = [] } = options
   const others = middleware.filter(({ name }) => name !== NAME)
   const own = middleware.filter(({ name }) => name === NAME)
   warnOfList(middleware)
-  const hasTools = tools.length > 0 || others.some((one) => (one.tools?.length ?? 0) > 0 || one.wrapToolCall !== undefined)
+  const allTools = [...tools, ...others.flatMap((one) => one.tools ?? [])]
+  const hasTools = allTools.length > 0 || others.some((one) => one.wrapToolCall !== undefined)
   const toolErrors = others.some(({ wrapToolCall }) => wrapToolCall !== undefined) ? 'throw' : 'message'
-  const holder = createCallHolder(source, holdfast)
-  const first = own.length > 0 ? own : [middlewareOver(holder, source, { toolErrors, tools: hasTools, ...holdfast })]
+  const listed = own.length === 1 ? made.get(own[0]!) : undefined
+  const source = listed?.source ?? scope
+  if (scope !== undefined && source !== scope) {
+    throw new TypeError('`scope` is not the one of the `holdfastMiddleware` in `middleware`. Give it once: leave the middleware out.')
+  }
+  const holder = listed?.holder ?? createCallHolder(source, holdfast)
+  const settings = listed?.options ?? { toolErrors, tools: hasTools, ...holdfast }
+  // One that is not known here, of another copy of this package, stays as it is.
+  const first = own.length > 0 && listed === undefined ? own : [middlewareOver(holder, source, settings, true)]
+  const innermost = others.findLast(({ wrapModelCall }) => wrapModelCall !== undefined)
   const parameters = {
     ...options,
-    middleware: [...first, ...others.map((one) => overGuardedModels(one, holder))],
+    middleware: [...first, ...others.map((one) => overGuardedTools(overGuardedModels(one, holder, one === innermost), allTools))],
   }
   return inRuns(createAgent(parameters as unknown as Parameters<typeof createAgent>[0]) as unknown as ReactAgent, source)
 }
 
-/** Every model that other middleware passes on is guarded: a fallback, or one that it chose for this call. */
-function overGuardedModels(one: ListedMiddleware, holder: CallHolder): ListedMiddleware {
+/**
+ * Every model that other middleware passes on is guarded: a fallback, or one that it chose for this call. What came
+ * of it is noted, since the middleware may make something else of it.
+ *
+ * @param isInnermost - Whether what it gets is of a model, and not made by other middleware.
+ */
+function overGuardedModels(one: ListedMiddleware, holder: CallHolder, isInnermost: boolean): ListedMiddleware {
   const { wrapModelCall } = one as AnyAgentMiddleware
   if (wrapModelCall === undefined) return one
-  const guarded: typeof wrapModelCall = (request, handler) =>
-    wrapModelCall(request, async (next) => {
+  const guarded: typeof wrapModelCall = (request, handler) => {
+    const { [INSIDE]: inside } = request as { readonly [INSIDE]?: Inside }
+    if (isInnermost && inside !== undefined) inside.isWatched = true
+    return wrapModelCall(request, async (next) => {
       const model = await holder.guarded(next.model)
       if (!isOpenAiLike(model) && next.model !== request.model) {
         warnOnce(
@@ -118,12 +156,18 @@ function overGuardedModels(one: ListedMiddleware, holder: CallHolder): ListedMid
         )
       }
       try {
-        return await handler({ ...next, model: model as typeof next.model })
+        const passed = { ...next, model: model as typeof next.model, [INSIDE]: inside }
+        const result = await handler(passed)
+        if (isInnermost) inside?.answers.add(result)
+        return result
       } catch (error) {
+        const refusal = findRefusal(error)
+        if (refusal !== undefined && inside !== undefined) inside.refusal = refusal
         // As itself it says that it is not to be retried; LangChain's wrappings of it do not.
-        throw findRefusal(error) ?? error
+        throw refusal ?? error
       }
     })
+  }
   return { ...one, wrapModelCall: guarded }
 }
 
@@ -132,7 +176,7 @@ function warnOfList(middleware: readonly ListedMiddleware[]): void {
   if (swallowing.length > 0) {
     warnOnce(
       'middleware-inside',
-      `${swallowing.join(', ')} run inside of holdfast: what they repeat is held per HTTP attempt, and a refusal still ends the run. Models that they are given themselves need guardModel(model, scope).`,
+      `${swallowing.join(', ')} run inside of holdfast: of what they repeat, each HTTP attempt and each run of a tool is held by itself, and a refusal still ends the run. Models that they are given themselves need guardModel(model, scope).`,
     )
   }
   if (middleware.findIndex(({ name }) => name === NAME) > 0) {
