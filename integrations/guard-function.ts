@@ -8,6 +8,11 @@ import { scopeOf } from './scope-source.ts'
 /** What calls of tools count as, by the tool's name: `{ send_email: { emails: 1 } }`. */
 export type ToolAmounts = Readonly<Record<string, Amounts>>
 
+/** What one call of a tool counts as. Its name may be the invention of a model, such as `constructor`. */
+export function toolWorst(name: string, amounts: ToolAmounts | undefined): Amounts {
+  return amounts !== undefined && Object.hasOwn(amounts, name) ? amounts[name]! : {}
+}
+
 /**
  * Asks the gates, runs `fn`, and settles what was held for it.
  *
@@ -21,8 +26,7 @@ export async function runTool<T, R>(
 ): Promise<T | R> {
   let started = false
   try {
-    // The name may be the invention of a model, such as `constructor`.
-    const worst = tool.amounts !== undefined && Object.hasOwn(tool.amounts, tool.name) ? tool.amounts[tool.name]! : {}
+    const worst = toolWorst(tool.name, tool.amounts)
     return await scopeOf(source).run({ kind: 'tool', resource: tool.name, args: tool.args, worst }, async () => {
       started = true
       return fn()

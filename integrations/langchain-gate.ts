@@ -8,7 +8,7 @@ import { findRefusal, type Refusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
 import { runTool, type ToolAmounts } from './guard-function.ts'
 import { toolResult } from './langchain-shared.ts'
-import { CALL, twin } from './langgraph-tools.ts'
+import { CALL, drained, twin } from './langgraph-tools.ts'
 
 /** The value of the interrupt of a call that has to be approved. */
 export interface ApprovalRequest {
@@ -144,16 +144,6 @@ async function parsed(schema: unknown, args: unknown): Promise<unknown> {
   if (!isInteropZodSchema(schema)) return args
   const result = await interopSafeParseAsync(schema, args)
   return result.success ? result.data : args
-}
-
-/** A tool may stream: it is at work until its last piece, so its hold lasts until then. */
-async function drained(result: unknown, manager: unknown): Promise<unknown> {
-  if (typeof result !== 'object' || result === null || !(Symbol.asyncIterator in result) || !('next' in result)) return result
-  const pieces = result as AsyncGenerator
-  const { handleToolEvent } = (manager ?? {}) as { handleToolEvent?: (piece: unknown) => Promise<void> }
-  let step = await pieces.next()
-  for (; step.done !== true; step = await pieces.next()) await handleToolEvent?.call(manager, step.value)
-  return step.value
 }
 
 /** A schema may make what is no JSON, such as a date; then what it was made from is asked about. */

@@ -10,7 +10,7 @@ import { sha256 } from '../src/lib/ids.ts'
 import type { Action } from '../src/waist/action.ts'
 import type { Hold } from '../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../src/waist/scope.ts'
-import type { ToolAmounts } from './guard-function.ts'
+import { toolWorst, type ToolAmounts } from './guard-function.ts'
 import { ask, canPause, settleQuestion } from './langgraph-approval.ts'
 import { keep, restore } from './langgraph-result.ts'
 import { executionOf, isBubbleUp, type Saver, type TaskConfig } from './langgraph-task.ts'
@@ -126,7 +126,7 @@ export function twin<T extends object>(tool: T, methods: object): T {
 }
 
 /** A tool may stream: it is at work until its last piece, so its hold lasts until then. */
-async function drained(result: unknown, manager: unknown): Promise<unknown> {
+export async function drained(result: unknown, manager: unknown): Promise<unknown> {
   if (typeof result !== 'object' || result === null || !(Symbol.asyncIterator in result) || !('next' in result)) return result
   const steps = result as AsyncGenerator
   const { handleToolEvent } = (manager ?? {}) as { handleToolEvent?: (piece: unknown) => Promise<void> }
@@ -154,7 +154,7 @@ async function guarded(call: ToolCall, source: ScopeSource, options: GuardToolsO
   return execution.working(async () => {
     try {
       await settleQuestion(about, execution, config)
-      const action: Action = { kind: 'tool', resource: tool.name, args, worst: worstOf(tool.name, options) }
+      const action: Action = { kind: 'tool', resource: tool.name, args, worst: toolWorst(tool.name, options.amounts) }
       const scope = scopeOf(source)
       if (execution.name === undefined) return await scope.run(action, body)
       const receipt = JSON.stringify(['langgraph', execution.name, tool.name, argsHash, nth])
@@ -205,11 +205,6 @@ async function released(hold: Hold, body: () => Promise<unknown>): Promise<unkno
     if (isBubbleUp(error)) await hold.release('the graph was interrupted inside of it, and will run it again')
     throw error
   }
-}
-
-/** The name may be the invention of a model, such as `constructor`. */
-function worstOf(name: string, { amounts = {} }: GuardToolsOptions): NonNullable<Action['worst']> {
-  return Object.hasOwn(amounts, name) ? amounts[name]! : {}
 }
 
 /**
