@@ -3,6 +3,7 @@
 
 import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { entriesOf } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
 import { decodeRecord } from './record.ts'
 
@@ -106,10 +107,6 @@ async function* wholeLines(file: string): AsyncGenerator<Uint8Array> {
 
 async function storedHeads(store: Store): Promise<Map<string, StoredHead>> {
   const heads = new Map<string, StoredHead>()
-  for (let after: string | undefined; ;) {
-    const page = await store.list('head/', { limit: 1_000, ...(after === undefined ? {} : { after }) })
-    for (const { key, value } of page) heads.set(key.slice('head/'.length), value as unknown as StoredHead)
-    if (page.length < 1_000) return heads
-    after = page.at(-1)!.key
-  }
+  for await (const { key, value } of entriesOf(store, 'head/')) heads.set(key.slice('head/'.length), value as unknown as StoredHead)
+  return heads
 }

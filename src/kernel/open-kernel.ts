@@ -145,16 +145,17 @@ function settingsOf(options: KernelOptions) {
     throw new TypeError('`audit: durable` needs a directory for the chain file: pass `data`.')
   for (const [index, gate] of gates.entries())
     if (typeof gate?.decide !== 'function') throw new TypeError(`\`gates[${index}]\` must have a function \`decide\`.`)
+  const declared = createNamespaces(namespaces)
   return {
     self: { host: hostname(), pid: process.pid, mode: modeOf(options.mode) },
     durable: audit === 'durable',
     waitMs,
     holdDeadlineMs,
     leaseTtlMs,
-    namespaces: createNamespaces(namespaces),
+    namespaces: declared,
     gates: [
       ...(rules === undefined ? [] : [new AuthGuardian(rules, store)]),
-      ...(namespaces === undefined ? [] : [createNamespaces(namespaces).gate]),
+      ...(namespaces === undefined ? [] : [declared.gate]),
       ...gates,
     ],
     emit: unfailing(options.onEvent ?? warnOfEvents()),
