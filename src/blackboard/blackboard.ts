@@ -57,6 +57,8 @@ export interface BoardContext {
   readonly namespaces: Namespaces
   /** Observe mode: what a namespace forbids is let through; a write reports it by its gate. */
   readonly observe: boolean
+  /** @throws {HoldfastError} `ERR_CLOSED` */
+  readonly assertOpen: () => void
 }
 
 /** Most keys that one proposal reads and writes together. */
@@ -347,6 +349,7 @@ export class Blackboard {
   }
 
   async #write(batch: Batch): Promise<void> {
+    this.#context.assertOpen()
     const result = await this.#context.committer.commit(batch)
     if (result.outcome === 'ok') return
     if (result.outcome === 'conflict')

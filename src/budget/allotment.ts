@@ -3,20 +3,22 @@
 
 import { amountOf, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
+import { listAll } from '../stores/entries.ts'
 import type { Committer } from '../stores/group.ts'
+import type { Entry } from '../stores/store.ts'
 import type { Add, Batch, Check } from '../waist/batch.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Action } from '../waist/action.ts'
 import { dimensionOf, type HeldLeg, type HeldLegs, type Leg } from './legs.ts'
 import type { Levels } from './levels.ts'
-import { COLUMNS, LEDGER_FORMAT, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
+import { ALLOTTED, COLUMNS, LEDGER_FORMAT, allottedKey, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
 
 /** How often one closing may find that something has changed. */
 const MAX_ATTEMPTS = 100
 /** What goes up when an allotment is closed. `assumed` is a part of `spent`. */
 const RISING = ['free', 'spent', 'assumed', 'over'] as const satisfies readonly Column[]
 
-/** How long the record of a closed allotment stays, ms: 30 days. */
+/** How long the records of an allotment stay when all of it has come back, ms: 30 days. */
 const CLOSED_TTL_MS = 30 * 24 * 3_600_000
 
 type Counters = Readonly<Record<Column, number>>
@@ -26,6 +28,8 @@ interface Standing {
   readonly record: BudgetRecord
   readonly version: number
   readonly counters: Readonly<Record<string, Counters>>
+  /** The record that says what it is for. */
+  readonly about: Entry | null
   /** That everything is as it was read. */
   readonly checks: readonly Check[]
 }
@@ -42,29 +46,55 @@ export interface Allotments {
   risen(legs: HeldLegs): Promise<HeldLegs>
   /** Brings up what has come back to an allotment that was closed before; does nothing to one that is open. */
   follow(path: string): Promise<void>
+  /** Closes one that perhaps was never made, because nobody acknowledged it; says what became of one that was open. */
+  abandon(path: string): Promise<HandoffClosing | undefined>
+  /**
+   * Closes those whose process has been gone for `graceMs`, and brings up what their ends have left there. The wait
+   * is by the time since this process saw them first: one that was only suspended finds its handoffs open. Returns
+   * those that were open.
+   */
+  sweep(graceMs: number): Promise<readonly ClosedAllotment[]>
+  /** Closes those that this process made, and returns those that were open. */
+  closeOwn(): Promise<readonly ClosedAllotment[]>
 }
 
+/** An allotment that was closed because nobody else would. */
+export interface ClosedAllotment {
+  readonly path: string
+  /** The process that made it. */
+  readonly boot: string
+  readonly closing: HandoffClosing
+}
+
+/** Most orphans that one sweep closes, so that a refusal never waits for thousands. */
+const MAX_ORPHANS = 100
+
 /** The part of a commit that makes an allotment; its money comes from these legs of the budgets above. */
-export function allotmentBatch({ budget, limits }: NonNullable<Action['allot']>, legs: readonly Leg[]): Batch {
+export function allotmentBatch({ budget, limits, about }: NonNullable<Action['allot']>, legs: readonly Leg[], boot: string): Batch {
   const from = Object.fromEntries(legs.map(({ key, over }) => [key, over ? ('over' as const) : ('kids' as const)]))
-  const record: BudgetRecord = { format: LEDGER_FORMAT, revision: 1, limits, allotment: { from } }
+  const allotment = { from, boot, ...(about === undefined ? {} : { about }) }
+  const record: BudgetRecord = { format: LEDGER_FORMAT, revision: 1, limits, allotment }
   const free = Object.entries(limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${budget}`), value: limit }))
   return {
     check: [budgetKey(budget), ...free.map(({ key }) => key)].map((key) => ({ key, version: 0 })),
-    set: [{ key: budgetKey(budget), value: record as never }, ...free],
+    set: [{ key: budgetKey(budget), value: record as never }, ...free, { key: allottedKey(boot, budget), value: 1 }],
   }
 }
 
 /** Makes the closing of allotments. */
-export function createAllotments(committer: Committer, levels: Levels): Allotments {
+export function createAllotments(committer: Committer, levels: Levels, boot: string): Allotments {
   const { store } = committer
+  /** Orphans by key, and when they were first seen, by `performance.now()`. */
+  const orphans = new Map<string, number>()
 
   async function standingOf(path: string): Promise<Standing | undefined> {
     const [known] = await store.read([budgetKey(path)])
     if (known === null || known === undefined) return undefined
-    const dimensions = Object.keys((known.value as unknown as BudgetRecord).limits)
+    const { limits, allotment } = known.value as unknown as BudgetRecord
+    const dimensions = Object.keys(limits)
     const keys = [budgetKey(path), ...countersOf(path, dimensions)]
-    const [entry, ...found] = await store.read(keys)
+    // Its own key again where it is about nothing: `read` wants one.
+    const [about, entry, ...found] = await store.read([allotment?.about ?? budgetKey(path), ...keys])
     if (entry === null || entry === undefined) return undefined
     const counters = dimensions.map((dimension, at) => {
       const amounts = COLUMNS.map((column, offset) => [column, Number(found[at * COLUMNS.length + offset]?.value ?? 0)] as const)
@@ -74,6 +104,7 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
       record: entry.value as unknown as BudgetRecord,
       version: entry.version,
       counters: Object.fromEntries(counters),
+      about: allotment?.about === undefined ? null : about!,
       checks: [entry, ...found].map((one, index) => ({ key: keys[index]!, version: one?.version ?? 0 })),
     }
   }
@@ -86,12 +117,11 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
     )
     const theirs = Object.entries(record.allotment!.from).flatMap(([leg, how]): readonly Add[] => {
       const dimension = dimensionOf(leg)
-      const { free, spent } = counters[dimension]!
+      const { free, spent, over } = counters[dimension]!
       // Observe mode let it through without the money: what was not spent after all is taken off that again.
-      if (how === 'over') return free > 0 ? [{ key: counterKey('over', leg), by: -free, min: 0 }] : []
-      if (free + spent === 0) return []
+      if (how === 'over') return over === free ? [] : [{ key: counterKey('over', leg), by: over - free, min: 0 }]
       return [
-        { key: counterKey('kids', leg), by: -(free + spent), min: 0 },
+        ...(free + spent === 0 ? [] : [{ key: counterKey('kids', leg), by: -(free + spent), min: 0 }]),
         ...rising(dimension).map((column) => ({ key: counterKey(column, leg), by: counters[dimension]![column] })),
       ]
     })
@@ -102,7 +132,7 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       const standing = await standingOf(path)
       if (standing === undefined) throw new HoldfastError('ERR_STORE', `${store.name} has no budget \`${path}\` any more.`)
-      const { record, version, counters, checks } = standing
+      const { record, version, counters, about, checks } = standing
       const amounts = (pick: (of: Counters, dimension: string) => number): Amounts =>
         Object.fromEntries(Object.entries(counters).map(([dimension, of]) => [dimension, pick(of, dimension)]))
       const { returned = {}, spent = {} } = record.closed ?? {}
@@ -112,12 +142,12 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
       }
       const all = Object.values(counters)
       const rest = { stillOut: amounts(({ out, kids }) => out + kids), inSuspense: amounts(({ suspense }) => suspense) }
-      if (record.closed !== undefined && all.every(({ free, spent: used }) => free + used === 0)) {
+      const last = all.every(({ out, suspense, kids }) => out + suspense + kids === 0)
+      if (record.closed !== undefined && all.every((of) => RISING.every((column) => of[column] === 0))) {
         // An earlier closing may not have come so far.
         await follow(parentOf(path))
         return { ...totals, ...rest }
       }
-      const last = all.every(({ out, suspense, kids }) => out + suspense + kids === 0)
       const closed: BudgetRecord = {
         ...record,
         // What goes up is taken off the limit, so the equation holds whatever ends at the same time.
@@ -127,14 +157,18 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
       }
       const key = budgetKey(path)
       const add = raise(path, standing, last)
-      // The last one removes the counters; what is left of the record says for a while what became of it.
+      const expiresAtMs = (await store.now()) + CLOSED_TTL_MS
+      // The last one removes the counters; what is left of the records says for a while what became of it.
       const result = await committer.commit(
         last
           ? {
               check: checks,
               add,
-              delete: checks.slice(1).map((check) => check.key),
-              set: [{ key, value: closed as never, expiresAtMs: (await store.now()) + CLOSED_TTL_MS }],
+              delete: [...checks.slice(1).map((check) => check.key), allottedKey(record.allotment!.boot, path)],
+              set: [
+                { key, value: closed as never, expiresAtMs },
+                ...(about === null ? [] : [{ key: about.key, value: about.value, expiresAtMs }]),
+              ],
             }
           : { check: [{ key, version }], add, set: [{ key, value: closed as never }] },
       )
@@ -170,8 +204,49 @@ export function createAllotments(committer: Committer, levels: Levels): Allotmen
     return now
   }
 
-  return { close, follow, risen }
+  async function abandon(path: string): Promise<HandoffClosing | undefined> {
+    const [entry] = await store.read([budgetKey(path)])
+    if (entry === null || entry === undefined) return undefined
+    const closing = await close(path)
+    return (entry.value as unknown as BudgetRecord).closed === undefined ? closing : undefined
+  }
+
+  const sweep: Allotments['sweep'] = async (graceMs) => {
+    const marks = (await listAll(store, ALLOTTED)).map(({ key }) => key)
+    if (marks.length === 0) return []
+    const alive = new Set([boot, ...(await listAll(store, 'process/')).map(({ key }) => bootOf(key))])
+    const gone = marks.filter((mark) => !alive.has(bootOf(mark)))
+    const now = performance.now()
+    const still = new Set(gone)
+    for (const mark of orphans.keys()) if (!still.has(mark)) orphans.delete(mark)
+    for (const mark of gone) if (!orphans.has(mark)) orphans.set(mark, now)
+    const ripe = [...orphans].filter(([, seenAtMs]) => now - seenAtMs >= graceMs).slice(0, MAX_ORPHANS)
+    for (const [mark] of ripe) {
+      // To the end of the line: one that cannot come back whole must not stand in front of the others.
+      orphans.delete(mark)
+      orphans.set(mark, now - graceMs)
+    }
+    return closeMarked(ripe.map(([mark]) => mark))
+  }
+
+  async function closeMarked(marks: readonly string[]): Promise<readonly ClosedAllotment[]> {
+    const closed = []
+    for (const mark of marks) {
+      const path = pathOf(mark)
+      const closing = await abandon(path)
+      if (closing !== undefined) closed.push({ path, boot: bootOf(mark), closing })
+    }
+    return closed
+  }
+
+  const closeOwn = async () => closeMarked((await listAll(store, allottedKey(boot, ''))).map(({ key }) => key))
+
+  return { close, follow, risen, abandon, sweep, closeOwn }
 }
+
+const bootOf = (key: string): string => key.split('/')[1]!
+
+const pathOf = (mark: string): string => mark.slice(allottedKey(bootOf(mark), '').length)
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'))
 

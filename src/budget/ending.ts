@@ -28,6 +28,12 @@ export interface EndingOptions {
 /** Ends a grant. */
 export type End = (grant: Grant, used: Amounts, how: 'settle' | 'charge') => Promise<Overrun | undefined>
 
+/** What is no longer where it was held. */
+interface Gone {
+  readonly above: ReadonlyMap<string, HeldLegs>
+  readonly raised: ReadonlySet<string>
+}
+
 /** How often one end may find that something has changed. */
 const MAX_ATTEMPTS = 100
 /** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
@@ -50,6 +56,8 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
     const uncounted = new Set<string>()
     /** Legs of closed allotments: their free money has gone up, so what is beyond the hold is taken there. */
     const above = new Map<string, HeldLegs>()
+    /** Legs of observe mode that are not where they were: their allotment was closed, and `over` went up with it. */
+    const raised = new Set<string>()
     const uncovered = (): boolean => [...unabsorbed].some((leg) => !above.has(leg))
     let place = grant.version === undefined ? await find(grant, how) : { key: held, version: grant.version, column: 'out' as const }
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
@@ -66,7 +74,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs: (await store.now()) + CORRECTABLE_MS }] : []
       const result = await committer.commit({
         check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
-        add: await addsOf(legs, above, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),
+        add: await addsOf(legs, { above, raised }, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),
         set: [...mark, ...(freeze?.set ?? [])],
         delete: [place.key],
       })
@@ -80,7 +88,10 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         const [column, leg] = splitKey(result.which)
         // Use beyond what a counter can hold is no damage; it is an overrun that nothing covers.
         if (column === 'over' && result.reason === 'range') uncounted.add(leg)
-        else if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
+        else if (legs[leg]?.over === true && !raised.has(leg)) {
+          raised.add(leg)
+          continue
+        } else if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
           throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
         unabsorbed.add(leg)
         const higher = leg in legs && column === 'free' ? await allotments.risen({ [leg]: { amount: 0 } }) : {}
@@ -96,9 +107,10 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
   }
 
   /** What the end of these legs moves, and what is taken above for those of closed allotments. */
-  async function addsOf(legs: HeldLegs, above: ReadonlyMap<string, HeldLegs>, ending: Ending): Promise<readonly Add[]> {
+  async function addsOf(legs: HeldLegs, { above, raised }: Gone, ending: Ending): Promise<readonly Add[]> {
     // What a charge spent may stand higher up by now.
-    const own = ending.from === 'spent' ? await allotments.risen(legs) : legs
+    const isHigher = (leg: string): boolean => ending.from === 'spent' || raised.has(leg)
+    const own = { ...pick(legs, (leg) => !isHigher(leg)), ...(await allotments.risen(pick(legs, isHigher))) }
     const higher = [...above].flatMap(([leg, legsAbove]) => {
       const dimension = dimensionOf(leg)
       const used = { [dimension]: amountOf(ending.used, dimension) - legs[leg]!.amount }
@@ -181,6 +193,9 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
 
   return end
 }
+
+const pick = (legs: HeldLegs, which: (key: string) => boolean): HeldLegs =>
+  Object.fromEntries(Object.entries(legs).filter(([key]) => which(key)))
 
 /** `free/usd/acme` is the column `free` of the leg `usd/acme`. */
 const splitKey = (key: string) => [key.slice(0, key.indexOf('/')), key.slice(key.indexOf('/') + 1)] as const

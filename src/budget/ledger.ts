@@ -10,7 +10,7 @@ import type { Batch } from '../waist/batch.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Log } from '../waist/log.ts'
 import { budgetRefusal, fitOf, type Fit, type Need } from './fit.ts'
-import { allotmentBatch, createAllotments } from './allotment.ts'
+import { allotmentBatch, createAllotments, type ClosedAllotment } from './allotment.ts'
 import { createEnding, type Overrun } from './ending.ts'
 import { createHoldWriter, type Grant } from './hold-writer.ts'
 import { amountsWith, heldLegs, legsOf, type Level } from './legs.ts'
@@ -28,6 +28,8 @@ export interface LedgerOptions {
   readonly observe: boolean
   /** How long an action waits for money that others hold, ms; 0: not at all. */
   readonly waitMs: number
+  /** How long the process of an allotment may be gone before it is closed, ms. */
+  readonly orphanMs: number
   readonly now: () => number
   /** @throws {HoldfastError} `ERR_CLOSED` as soon as the kernel closes: nothing is taken any more. */
   readonly assertOpen: () => void
@@ -66,6 +68,10 @@ export interface Ledger {
   end(grant: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined>
   /** Ends an allotment, such as that of a handoff: what is left goes back up. Safe to repeat. @throws {HoldfastError} `ERR_STORE` */
   closeAllotment(path: string): Promise<HandoffClosing>
+  /** Ends those that this process has made. @throws {HoldfastError} `ERR_STORE` */
+  closeOwnAllotments(): Promise<void>
+  /** Looks after processes that are silent: their holds go to suspense, later their allotments come back. Returns how many holds moved. */
+  sweep(): Promise<number>
 }
 
 /** One take, from try to try. */
@@ -83,12 +89,13 @@ const MAX_ATTEMPTS = 100
 const MAX_TIGHT = 10_000
 
 /** Makes the ledger of this process. */
-export function createLedger({ committer, processes, log, observe, waitMs, now, assertOpen, later }: LedgerOptions): Ledger {
+export function createLedger(options: LedgerOptions): Ledger {
+  const { committer, processes, log, observe, waitMs, orphanMs, now, assertOpen, later } = options
   const { store } = committer
   const levels = createLevels(store)
   const lines = createWaitingLines((wake) => store.watch('free/', wake))
   const holds = createHoldWriter({ committer, processes, levels, boot: log.boot, observe, now })
-  const allotments = createAllotments(committer, levels)
+  const allotments = createAllotments(committer, levels, log.boot)
   const end = createEnding({ committer, processes, levels, holds, allotments, observe })
   /** Counters that were short when last asked: the next one looks before it writes. */
   const tight = new Set<string>()
@@ -127,9 +134,10 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
       }
       const result = await (allot === undefined
         ? holds.write(grant, legs, request.fragment)
-        : holds.write(grant, legs, joined(request.fragment, allotmentBatch(allot, legs)), 'kids'))
+        : holds.write(grant, legs, joined(request.fragment, allotmentBatch(allot, legs, log.boot)), 'kids'))
       if (result.outcome === 'ok') {
         for (const { key } of legs) tight.delete(key)
+        if (allot !== undefined) processes.held(allot.budget)
         return { ...grant, version: result.version }
       }
       if (result.outcome === 'conflict') {
@@ -137,7 +145,7 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
         continue
       }
       if (result.outcome === 'unknown') {
-        giveBack(grant)
+        giveBack(grant, allot?.budget)
         delete request.trail.intent
         throw new HoldfastError('ERR_STORE', `${store.name} did not answer; nothing may run.`, { cause: result.cause })
       }
@@ -154,9 +162,12 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
   }
 
   /** A take that nobody acknowledged may have happened. Nothing ran on it, so it is undone as soon as the store answers. */
-  function giveBack(grant: Grant): void {
+  function giveBack(grant: Grant, allotment: string | undefined): void {
     const nothing = Object.fromEntries(Object.keys(grant.amounts).map((dimension) => [dimension, 0]))
-    later(async () => void (await end({ ...grant, version: undefined }, nothing, 'settle')))
+    later(async () => {
+      await end({ ...grant, version: undefined }, nothing, 'settle')
+      if (allotment !== undefined) await allotments.abandon(allotment)
+    })
     const reason = 'its take was never acknowledged, so nothing ran on it'
     log.append('outcome', { hold: grant.holdId, budget: grant.path, outcome: 'released', used: nothing, reason })
   }
@@ -180,7 +191,10 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
     const tryOnce = async (): Promise<Grant | undefined> => {
       let answer = await attempt(trial)
       // Before it is refused for money, the holds of dead processes are looked at: they will not come back.
-      if ('fit' in answer && (await processes.sweep()) > 0) answer = await attempt(trial)
+      if ('fit' in answer) {
+        const { suspended, closed } = await sweep()
+        if (suspended + closed > 0) answer = await attempt(trial)
+      }
       if (!('fit' in answer)) return answer
       if (answer.fit === 'never') throw budgetRefusal(answer, about())
       last = answer
@@ -199,7 +213,30 @@ export function createLedger({ committer, processes, log, observe, waitMs, now, 
     throw budgetRefusal(last!, about())
   }
 
-  return { take, end, closeAllotment: (path) => allotments.close(path) }
+  async function closeAllotment(path: string): Promise<HandoffClosing> {
+    const closing = await allotments.close(path)
+    processes.ended(path)
+    return closing
+  }
+
+  function recordClosed(closed: readonly ClosedAllotment[]): void {
+    for (const { path, boot, closing } of closed) log.append('event', { type: 'orphan-closed', budget: path, process: boot, ...closing })
+  }
+
+  async function sweep(): Promise<{ readonly suspended: number; readonly closed: number }> {
+    const suspended = await processes.sweep()
+    const closed = await allotments.sweep(orphanMs)
+    recordClosed(closed)
+    return { suspended, closed: closed.length }
+  }
+
+  return {
+    take,
+    end,
+    closeAllotment,
+    closeOwnAllotments: async () => recordClosed(await allotments.closeOwn()),
+    sweep: async () => (await sweep()).suspended,
+  }
 }
 
 function assertPriced(levels: readonly Level[], { unpriced, agent, resource }: ProposedAction, observe: boolean): void {

@@ -38,8 +38,9 @@ export interface BudgetRecord {
   /**
    * An allotment: its money was moved out of the budgets above, so that what it limits is not counted there again.
    * `from`: by leg above, the column that has it; `over` is that of observe mode, where it did not fit.
+   * `boot`: the process that made it. `about`: key of the record that says what it is for.
    */
-  readonly allotment?: { readonly from: Readonly<Record<string, 'kids' | 'over'>> }
+  readonly allotment?: { readonly from: Readonly<Record<string, 'kids' | 'over'>>; readonly boot: string; readonly about?: string }
   /** Of an allotment that was closed: what has gone up since. What comes back to it goes up too. */
   readonly closed?: { readonly returned: Amounts; readonly spent: Amounts }
   /** Why nothing may be taken any more. */
@@ -55,6 +56,10 @@ const MAX_DIMENSIONS = 30
 
 /** The key of a budget's record. */
 export const budgetKey = (path: string): string => `budget/${path}`
+/** Begins the keys of allotments that have not come back whole. */
+export const ALLOTTED = 'allotted/'
+/** The key of one, by the process that made it. */
+export const allottedKey = (boot: string, path: string): string => `${ALLOTTED}${boot}/${path}`
 /** The key of a counter; `leg` is `<dimension>/<path>`. */
 export const counterKey = (column: Column, leg: string): string => `${column}/${leg}`
 

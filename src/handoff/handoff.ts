@@ -36,7 +36,8 @@ export interface HandoffRecord {
 export interface HandoffContext {
   readonly store: Store
   readonly ledger: Ledger
-  readonly log: Log
+  /** Writes a record of what has happened. */
+  readonly record: Log['append']
   /** Makes the receiver's scope, with its own gates after those of the kernel. */
   readonly scopeOf: (identity: ScopeIdentity, gates: readonly Gate[]) => Scope
 }
@@ -81,7 +82,7 @@ export async function openHandoff(
     kind: 'handoff',
     resource: to,
     args: { ...texts, to, limits },
-    allot: { budget: path, limits },
+    allot: { budget: path, limits, about: handoffKey(id) },
     with: { set: [{ key: handoffKey(id), value: record as never }] },
   })
   await hold.settle({})
@@ -103,11 +104,11 @@ export async function openHandoff(
  *
  * @throws {HoldfastError} `ERR_STORE` when there is none with this id, or the store does not answer.
  */
-export async function closeHandoff(id: string, { store, ledger, log }: Omit<HandoffContext, 'scopeOf'>): Promise<HandoffClosing> {
+export async function closeHandoff(id: string, { store, ledger, record }: Omit<HandoffContext, 'scopeOf'>): Promise<HandoffClosing> {
   const [found] = await store.read([handoffKey(id)])
   if (found === null || found === undefined) throw new HoldfastError('ERR_STORE', `${store.name} has no handoff ${id}.`)
   const { budget } = found.value as unknown as HandoffRecord
   const closing = await ledger.closeAllotment(budget)
-  log.append('event', { type: 'handoff-closed', handoff: id, budget, ...closing })
+  record('event', { type: 'handoff-closed', handoff: id, budget, ...closing })
   return closing
 }

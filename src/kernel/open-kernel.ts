@@ -105,6 +105,8 @@ export interface Kernel extends AsyncDisposable {
 
 const GRACE_MS = 2_000
 const CLOSE_DRAIN_MS = 5_000
+/** A process that was only suspended for a while finds its handoffs open: they outlive it by this many times its TTL. */
+const ORPHAN_TTLS = 5
 /** A process renews itself three times within it; shorter, and a pause of garbage collection looks like a death. */
 const MIN_LEASE_TTL_MS = 100
 const MAX_APPROVAL_MS = 30 * 24 * 3_600_000
@@ -194,7 +196,17 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
   const delayed = (error: unknown): void =>
     emit({ type: 'report-delayed', message: `A take that was never acknowledged waits for the store to be undone: ${String(error)}` })
   const later = (work: () => Promise<void>): void => void reports.send(work, delayed)
-  const ledger = createLedger({ committer, processes, log: chain, observe, waitMs, now: () => clock.now(), assertOpen, later })
+  const ledger = createLedger({
+    committer,
+    processes,
+    log: chain,
+    observe,
+    waitMs,
+    orphanMs: ORPHAN_TTLS * leaseTtlMs,
+    now: () => clock.now(),
+    assertOpen,
+    later,
+  })
   const context = {
     ledger,
     log: chain,
@@ -212,8 +224,8 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     prices: lazily(() => loadPrices({ ...(options.prices === undefined ? {} : { overrides: options.prices }), now: () => clock.now() })),
     assertOpen,
   }
-  await processes.sweep()
-  const sweeping = setInterval(() => void processes.sweep().catch(trouble), leaseTtlMs + GRACE_MS)
+  await ledger.sweep()
+  const sweeping = setInterval(() => void ledger.sweep().catch(trouble), leaseTtlMs + GRACE_MS)
   sweeping.unref()
 
   const close = (): Promise<void> => {
@@ -231,11 +243,11 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     scope: (identity) => createScope(identity, context),
     blackboard(scope, namespace = 'shared') {
       if (scope.boot !== boot) throw new TypeError('The scope belongs to another kernel.')
-      return new Blackboard(scope, namespace, { committer, namespaces, observe })
+      return new Blackboard(scope, namespace, { committer, namespaces, observe, assertOpen })
     },
     async closeHandoff(id) {
       assertOpen()
-      return closeHandoff(id, { store, ledger, log: chain })
+      return closeHandoff(id, { store, ledger, record: (kind, fields) => chain.append(kind, fields) })
     },
     budgets: (path) => readBudgets(store, path),
     async approve(approval) {
@@ -244,7 +256,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     },
     async sweep() {
       assertOpen()
-      return processes.sweep()
+      return ledger.sweep()
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -266,7 +278,7 @@ async function approve(approval: Approval & { expiresInMs: number }, committer: 
 }
 
 /** Whatever is still held was perhaps spent: it is charged, and everything is sent, before the chain ends. */
-async function endKernel({ open, beginning, reports }: ScopeContext, processes: Processes, committer: Committer, chain: Chain) {
+async function endKernel({ open, beginning, reports, ledger }: ScopeContext, processes: Processes, committer: Committer, chain: Chain) {
   // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
   await atMost(Promise.allSettled(beginning))
   await atMost(Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held'))))
@@ -274,7 +286,7 @@ async function endKernel({ open, beginning, reports }: ScopeContext, processes: 
   processes.stop()
   try {
     // With ends unsent the records stay, renewed no more: so the others find that there is something to suspend.
-    if (unsent === 0) await atMost(processes.close())
+    if (unsent === 0) await atMost(ledger.closeOwnAllotments().then(() => processes.close()))
     await atMost(committer.idle())
     chain.append('close', { unsent })
     // The last head goes into the store, so that a cut tail of a closed chain is always found.

@@ -85,7 +85,8 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       if (remembered !== undefined) throw remembered
       const hold = createHold(await grant(holdId, proposed, options), { boot: log.boot, agent, task, budget }, context)
       try {
-        context.assertOpen()
+        // A write that came with the hold has happened, and its caller has to know that it did.
+        if (proposed.with === undefined) context.assertOpen()
       } catch (closed) {
         await hold.release('the kernel was closed before it ran')
         throw closed
@@ -255,7 +256,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     once: (receipt, action, fn, options) => runOnce(scope, context.committer, receipt, action, fn, options),
     handoff(request) {
       const scopeOf = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)
-      return openHandoff(scope, ownGates, request, { store, ledger, log, scopeOf })
+      return openHandoff(scope, ownGates, request, { store, ledger, record, scopeOf })
     },
     enter: (fn) => inRun(() => withAmbient({ scope }, fn)),
     get refusal() {

@@ -16,9 +16,10 @@ export interface Action {
   readonly worst?: Amounts
   /**
    * Money that leaves the budget for a child, which this action makes, instead of being held: it counts in `kids`
-   * until the child is closed. An action has this or `worst`.
+   * until the child is closed. An action has this or `worst`. `about` is the key of a record that `with` writes and
+   * that goes some time after all of the money has come back.
    */
-  readonly allot?: { readonly budget: string; readonly limits: Amounts }
+  readonly allot?: { readonly budget: string; readonly limits: Amounts; readonly about?: string }
   /** The part of a model call's worst case that shrinks with its output cap; it comes on top of `worst`. */
   readonly output?: OutputBound
   /** The least that any action of this kind could use: when not even that is left, the run is over. */

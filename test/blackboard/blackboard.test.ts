@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { Blackboard } from '../../src/blackboard/blackboard.ts'
+import { entryKey } from '../../src/blackboard/entry.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import { faultyStore } from '../../src/testing/faulty-store.ts'
 import { open, refusalOf } from '../budget/bench.ts'
@@ -30,6 +31,24 @@ describe('a change', () => {
       task: 'task of anna',
       atMs: expect.any(Number),
     })
+  })
+
+  test('that was made while the kernel closed is told as made; after that nothing is proposed or given up', async () => {
+    const { kernel, store, anna } = await twoAgents()
+    const other = await anna.propose({ set: { b: 1 } })
+    const id = await anna.propose({ set: { a: 1 } })
+    const apply = store.apply.bind(store)
+    let closing: Promise<void> | undefined
+    store.apply = async (batches) => {
+      if (batches.some(({ set }) => set?.some(({ key }) => key === entryKey('shared', 'a')))) closing ??= kernel.close()
+      return apply(batches)
+    }
+    const version = await anna.commit(id)
+    expect(closing).toBeDefined()
+    expect(await anna.read('a')).toMatchObject({ value: 1, version })
+    await closing
+    for (const late of [() => anna.propose({ set: { c: 1 } }), () => anna.abort(other), () => anna.commit(other)])
+      await expect(late()).rejects.toMatchObject({ code: 'ERR_CLOSED' })
   })
 
   test('of several keys is made whole or not at all', async () => {

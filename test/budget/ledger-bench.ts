@@ -24,7 +24,17 @@ export function ledgerOf(store: Store, boot = 'boot'): Ledger {
   })
   const log = { boot, append: ignore, head: () => ({ count: 0, hash: '' }), noteStoreHead: ignore }
   const later = (work: () => Promise<void>): void => void work()
-  return createLedger({ committer, processes, log, observe: false, waitMs: 0, now: () => Date.now(), assertOpen: ignore, later })
+  return createLedger({
+    committer,
+    processes,
+    log,
+    observe: false,
+    waitMs: 0,
+    orphanMs: 0,
+    now: () => Date.now(),
+    assertOpen: ignore,
+    later,
+  })
 }
 
 /** Asks for this much under an id of one's own choice. */

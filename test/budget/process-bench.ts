@@ -25,7 +25,8 @@ export interface SpenderOptions {
   readonly outputTokens: number
   readonly leaseTtlMs: number
   readonly waitMs: number
-  readonly how: 'holdfast' | 'refund-on-error' | 'check-then-charge'
+  /** `handoff`: every call is made by a helper, with money of its own; each second one by a helper of the helper. */
+  readonly how: 'holdfast' | 'handoff' | 'refund-on-error' | 'check-then-charge'
 }
 
 /** What a spender did. */
@@ -89,14 +90,16 @@ export interface Account {
   readonly spent: number
   readonly suspense: number
   readonly out: number
+  /** With those to whom it was handed. */
+  readonly kids: number
 }
 
 /** Holds an account against the bill of the provider. Says what is wrong; nothing when all is well. */
-export function faultsOf(billed: number, { limit, spent, suspense, out }: Account): readonly string[] {
+export function faultsOf(billed: number, { limit, spent, suspense, out, kids }: Account): readonly string[] {
   const faults: string[] = []
   if (billed > limit) faults.push('the bill is beyond the limit')
-  if (billed > spent + suspense + out) faults.push('the bill is beyond what the ledger knows of')
-  if (spent + suspense + out > limit) faults.push('the ledger is beyond the limit')
+  if (billed > spent + suspense + out + kids) faults.push('the bill is beyond what the ledger knows of')
+  if (spent + suspense + out + kids > limit) faults.push('the ledger is beyond the limit')
   return faults
 }
 

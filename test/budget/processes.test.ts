@@ -55,6 +55,8 @@ async function market(limit: number, answer: (index: number, text: string) => Pr
 
 type Market = Awaited<ReturnType<typeof market>>
 
+const sum = (amounts: readonly number[]): number => amounts.reduce((total, one) => total + one, 0)
+
 async function all<T>(spenders: readonly Spender[], what: (spender: Spender) => T): Promise<Awaited<T>[]> {
   return Promise.all(spenders.map(what))
 }
@@ -122,6 +124,45 @@ describe('eight processes on one budget', () => {
       for (const line of await bench.kernel.budgets())
         expect([line.budget, records[`usd/${line.budget}`] ?? 0]).toEqual([line.budget, line.suspense])
       expect((await verifyAudit(bench.directory, bench.store)).filter(({ ok }) => !ok)).toEqual([])
+    },
+  )
+
+  test(
+    'that hand off, one level and two, while they are killed and stopped: the bill is covered at every look, and every allotment comes back',
+    { timeout: 60_000 },
+    async () => {
+      const bench = await market(1_000 * COST, (index) => ({ delayMs: (index * 7) % 40 }))
+      const spenders = Array.from({ length: PROCESSES }, () => bench.spender({ how: 'handoff' }))
+      await all(spenders, (one) => one.go())
+      const look = () => inspect(bench.store, bench.provider)
+      const seed = Date.now()
+      const happened = await chaos(spenders, () => bench.spender({ how: 'handoff' }), look, { ms: 8_000, stopMs: SILENT_MS + 800, seed })
+      const orphans = (await keys(bench.store, 'allotted/')).length
+      for (const one of spenders) one.stop()
+      await all(spenders, ({ ended }) => ended)
+      await sweepAll(bench)
+      // What is left of them is what killed processes had in suspense there.
+      await vi.waitFor(
+        async () => {
+          await bench.kernel.sweep()
+          const lines = await bench.kernel.budgets()
+          for (const { budget, kids } of lines.filter(({ budget }) => budget.split('/').length === 2))
+            expect([budget, kids]).toEqual([
+              budget,
+              sum(lines.filter((one) => one.budget.startsWith(`${budget}/`)).map((one) => one.suspense)),
+            ])
+          expect(lines.filter(({ free, budget }) => free > 0 && budget.split('/').length > 2)).toEqual([])
+        },
+        { timeout: 20_000, interval: 200 },
+      )
+
+      expect({ seed, faults: happened.faults }).toEqual({ seed, faults: [] })
+      expect(await look()).toEqual([])
+      expect([happened.kills > 5, happened.stops > 0, orphans > 0]).toEqual([true, true, true])
+      expect((await keys(bench.store, 'handoff/')).length).toBeGreaterThan(100)
+      const { spent, suspense, kids, out, limit } = await bench.account()
+      const billed = bench.provider.bill().nanoUsd
+      expect([out, billed > 0, billed <= spent + suspense + kids, spent + suspense + kids <= limit]).toEqual([0, true, true, true])
     },
   )
 
@@ -209,7 +250,7 @@ describe('NEGATIVE CONTROL: this harness finds', () => {
       await all(spenders, (one) => one.go())
       await all(spenders, ({ ended }) => ended)
       const { spent } = JSON.parse(readFileSync(file, 'utf8')) as { spent: number }
-      const faults = faultsOf(bench.provider.bill().nanoUsd, { limit, spent, suspense: 0, out: 0 })
+      const faults = faultsOf(bench.provider.bill().nanoUsd, { limit, spent, suspense: 0, out: 0, kids: 0 })
       expect(faults).toEqual(expect.arrayContaining(['the bill is beyond the limit', 'the bill is beyond what the ledger knows of']))
     },
   )

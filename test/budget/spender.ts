@@ -46,11 +46,27 @@ async function call(send: typeof fetch): Promise<void> {
   }
 }
 
-async function loop(send: typeof fetch): Promise<void> {
-  for (let count = 0; !stopping.signal.aborted && count < calls; count++) await call(send)
+type Send = (count: number) => Promise<void>
+
+async function loop(send: Send): Promise<void> {
+  for (let count = 0; !stopping.signal.aborted && count < calls; count++) await send(count)
 }
 
-async function spend(send: typeof fetch): Promise<void> {
+/** Hands the call to a helper with money for two; each second helper has one of his own. */
+async function handOff(scope: Scope, depth: number): Promise<void> {
+  try {
+    await using handoff = await scope.handoff({ to: `helper-${depth}`, budget: { usd: '0.0002' }, instruction: 'Count.' })
+    if (depth > 0) await handOff(handoff.scope, depth - 1)
+    else await call(guardFetch(handoff.scope))
+  } catch (error) {
+    const { code } = findRefusal(error) ?? { code: 'none' }
+    if (code === 'none') throw error
+    done.refused[code] = (done.refused[code] ?? 0) + 1
+    await sleep(20)
+  }
+}
+
+async function spend(send: Send): Promise<void> {
   const go = new Promise<void>((resolve) => process.once('message', () => resolve()))
   process.send!('ready')
   await go
@@ -86,12 +102,16 @@ function checkThenCharge(limit: number): typeof fetch {
 }
 
 async function run(): Promise<void> {
-  if (how === 'check-then-charge') return spend(checkThenCharge(Number(budget)))
+  if (how === 'check-then-charge') {
+    const send = checkThenCharge(Number(budget))
+    return spend(() => call(send))
+  }
   const store = fileStore(directory, { durability: 'os' })
   const kernel: Kernel = await openKernel({ store, leaseTtlMs, waitMs, onEvent: () => undefined })
   const scope = kernel.scope({ agent: 'spender', task: name, budget })
   await scope.prices()
-  await spend(guardFetch(how === 'refund-on-error' ? refunding(scope) : scope))
+  const send = guardFetch(how === 'refund-on-error' ? refunding(scope) : scope)
+  await spend(how === 'handoff' ? (count) => handOff(scope, count % 2) : () => call(send))
   await kernel.close()
   await store.close()
 }
