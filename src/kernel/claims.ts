@@ -119,6 +119,12 @@ export const CLAIMS: readonly Claim[] = [
     test: 'test/handoff/handoff.test.ts > stays in balance through random handoffs, spending and closing, and all of it comes home',
   },
   {
+    id: 'orphan',
+    claim: 'A handoff that nobody closes comes back too: with its kernel, and when its process was killed or stopped, without its help.',
+    assumes: ['A1', 'A6'],
+    test: 'test/budget/processes.test.ts > that hand off, one level and two, while they are killed and stopped: the bill is covered at every look, and every allotment comes back',
+  },
+  {
     id: 'narrower',
     claim: 'The rules of a handoff can only narrow what its giver may do.',
     assumes: ['A7'],
