@@ -6,6 +6,7 @@ import { HoldfastError } from '../lib/errors.ts'
 import { newNonce } from '../lib/ids.ts'
 import type { Batch } from '../waist/batch.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
+import type { Lease } from './lease.ts'
 import { takeAdds, type Leg, type Level } from './legs.ts'
 import type { Levels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
@@ -21,6 +22,8 @@ export interface Grant {
   /** The levels of the path, as they were when it was taken. */
   readonly levels: readonly Level[]
   readonly record: Omit<HoldRecord, 'nonce'>
+  /** What it was drawn from, when that is not the store: then it has no record of its own. */
+  readonly lease?: Lease
   /** Version of the record in the store: `0` when nothing had to be written, `undefined` when nobody knows. */
   readonly version: number | undefined
 }

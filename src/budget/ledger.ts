@@ -4,6 +4,7 @@
 
 import { assertAmounts, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
+import { newId } from '../lib/ids.ts'
 import type { Committer } from '../stores/group.ts'
 import type { ProposedAction } from '../waist/action.ts'
 import type { Batch } from '../waist/batch.ts'
@@ -13,7 +14,9 @@ import { budgetRefusal, fitOf, type Fit, type Need } from './fit.ts'
 import { allotmentBatch, createAllotments, type ClosedAllotment } from './allotment.ts'
 import { createEnding, type Overrun } from './ending.ts'
 import { createHoldWriter, type Grant } from './hold-writer.ts'
+import { createLeases, type Lease } from './lease.ts'
 import { amountsWith, heldLegs, legsOf, type Level } from './legs.ts'
+import { createLending, drawnLegs, type Drawn } from './lending.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
@@ -35,6 +38,11 @@ export interface LedgerOptions {
   readonly assertOpen: () => void
   /** Does this in the background, again and again until it succeeds. */
   readonly later: (work: () => Promise<void>) => void
+  /** Whether a budget that is used often is leased in chunks, or every action asks the store. */
+  readonly leasing: boolean
+  /** Between two reports of what leases have spent, ms. */
+  readonly tickMs: number
+  readonly onTrouble: (error: unknown) => void
 }
 
 /** What `begin` asks of the ledger. */
@@ -70,6 +78,12 @@ export interface Ledger {
   closeAllotment(path: string): Promise<HandoffClosing>
   /** Ends those that this process has made. @throws {HoldfastError} `ERR_STORE` */
   closeOwnAllotments(): Promise<void>
+  /** Reports what was spent from leases, so that the store knows of everything. @throws {HoldfastError} `ERR_STORE` */
+  report(): Promise<void>
+  /** The same, and gives back what lies idle. @throws {HoldfastError} `ERR_STORE` */
+  flush(): Promise<void>
+  /** Leases nothing any more. */
+  stop(): void
   /** Looks after processes that are silent: their holds go to suspense, later their allotments come back. Returns how many holds moved. */
   sweep(): Promise<number>
 }
@@ -96,7 +110,10 @@ export function createLedger(options: LedgerOptions): Ledger {
   const lines = createWaitingLines((wake) => store.watch('free/', wake))
   const holds = createHoldWriter({ committer, processes, levels, boot: log.boot, observe, now })
   const allotments = createAllotments(committer, levels, log.boot)
-  const end = createEnding({ committer, processes, levels, holds, allotments, observe })
+  const endHeld = createEnding({ committer, processes, levels, holds, allotments, observe })
+  const { tickMs, onTrouble } = options
+  const leases = createLeases({ committer, processes, holds, allotments, now })
+  const lending = createLending({ committer, leases, levels, end: endHeld, lease, tickMs, onTrouble })
   /** Counters that were short when last asked: the next one looks before it writes. */
   const tight = new Set<string>()
 
@@ -163,22 +180,57 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   /** A take that nobody acknowledged may have happened. Nothing ran on it, so it is undone as soon as the store answers. */
   function giveBack(grant: Grant, allotment: string | undefined): void {
-    const nothing = Object.fromEntries(Object.keys(grant.amounts).map((dimension) => [dimension, 0]))
+    const nothing = nothingOf(grant.amounts)
     later(async () => {
-      await end({ ...grant, version: undefined }, nothing, 'settle')
+      await endHeld({ ...grant, version: undefined }, nothing, 'settle')
       if (allotment !== undefined) await allotments.abandon(allotment)
     })
     const reason = 'its take was never acknowledged, so nothing ran on it'
     log.append('outcome', { hold: grant.holdId, budget: grant.path, outcome: 'released', used: nothing, reason })
   }
 
-  function writeIntent({ holdId, path, action, trail }: TakeRequest, amounts: Amounts, outputTokens: number): void {
-    const intent = JSON.stringify(amounts)
+  function writeIntent({ holdId, path, action, trail }: TakeRequest, amounts: Amounts, outputTokens: number, lent?: Lease): void {
+    const intent = JSON.stringify([amounts, lent?.id])
     if (trail.intent === intent) return
     const { agent, task, kind, resource, argsHash } = action
-    const cap = outputTokens > 0 ? { outputTokens } : {}
-    log.append('intent', { hold: holdId, budget: path, agent, task, action: kind, resource, argsHash, amounts, ...cap })
+    const more = { ...(outputTokens > 0 ? { outputTokens } : {}), ...(lent === undefined ? {} : { lease: lent.id }) }
+    log.append('intent', { hold: holdId, budget: path, agent, task, action: kind, resource, argsHash, amounts, ...more })
     trail.intent = intent
+  }
+
+  /** A chunk of a budget, taken as one hold; `undefined` when it is not there, or nobody knows. */
+  async function lease(path: string, amounts: Amounts): Promise<Lease | undefined> {
+    const known = await levels.of(path)
+    const legs = legsOf(known, amounts, new Set())
+    const holdId = newId()
+    log.append('lease', { lease: holdId, budget: path, amounts })
+    const record = { path, agent: '', resource: 'lease', atMs: now(), legs: heldLegs(legs) }
+    const grant = { holdId, path, amounts, outputTokens: 0, levels: known, record, version: 0 }
+    const result = await holds.write(grant, legs, {})
+    if (result.outcome === 'ok') return leases.open({ ...grant, version: result.version })
+    if (result.outcome === 'conflict') holds.learn(result.which, {})
+    if (result.outcome === 'unknown') giveBack(grant, undefined)
+    return undefined
+  }
+
+  /** What this action needs, from what this process has leased; without waiting for anybody, if there is enough. */
+  function draw(request: TakeRequest, { fixed, output }: Need): Grant | undefined {
+    const { holdId, path, action } = request
+    const amounts = amountsWith(fixed, output.perToken, output.tokens)
+    const lent = lending.draw(path, holdId, amounts)
+    if (lent === undefined) return undefined
+    const record = { path, agent: action.agent, resource: action.resource, atMs: now(), legs: drawnLegs(lent, amounts) }
+    const grant: Drawn = { holdId, path, amounts, outputTokens: output.tokens, levels: lent.levels, record, version: 0, lease: lent }
+    try {
+      assertKnownDimensions(lent.levels, amounts)
+      assertPriced(lent.levels, action, observe)
+      assertAmounts('worst', amounts)
+      writeIntent(request, amounts, output.tokens, lent)
+    } catch (error) {
+      leases.end(lent, grant, nothingOf(amounts), 'settle')
+      throw error
+    }
+    return grant
   }
 
   async function take(request: TakeRequest): Promise<Grant> {
@@ -190,7 +242,8 @@ export function createLedger(options: LedgerOptions): Ledger {
     let last: Exclude<Fit, { fit: 'now' }> | undefined
     const tryOnce = async (): Promise<Grant | undefined> => {
       let answer = await attempt(trial)
-      // Before it is refused for money, the holds of dead processes are looked at: they will not come back.
+      // Before it is refused for money, what this process has idle goes back, and the holds of dead processes are looked at: they will not come back.
+      if ('fit' in answer && (await lending.giveBack(answer.leg.level.path))) answer = await attempt(trial)
       if ('fit' in answer) {
         const { suspended, closed } = await sweep()
         if (suspended + closed > 0) answer = await attempt(trial)
@@ -202,9 +255,16 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
     const about = () => ({ agent, resource, smallest, waitedMs: Math.round(performance.now() - startedAt) })
     const until = startedAt + waitMs
+    const amounts = amountsWith(need.fixed, need.output.perToken, need.output.tokens)
     const ahead = lines.busy(levelsOf(request.path))
+    if (ahead === undefined && isLeasable(request, amounts)) {
+      assertOpen()
+      const drawn = draw(request, need) ?? ((await lending.stock(request.path, amounts)) ? draw(request, need) : undefined)
+      if (drawn !== undefined) return drawn
+    }
     const first = ahead === undefined ? await tryOnce() : undefined
     if (first !== undefined) return first
+    if (last !== undefined && waitMs > 0) void lending.recall(last.leg.level.path).catch(onTrouble)
     const grant = waitMs > 0 ? await lines.wait(ahead ?? last!.leg.level.path, until, tryOnce, signal) : undefined
     if (grant !== undefined) return grant
     // Whoever stood in line to the end was never asked: what stands in the way is whatever stands there now.
@@ -213,7 +273,12 @@ export function createLedger(options: LedgerOptions): Ledger {
     throw budgetRefusal(last!, about())
   }
 
+  async function end(grant: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {
+    return grant.lease === undefined ? endHeld(grant, used, how) : lending.end(grant as Drawn, used, how)
+  }
+
   async function closeAllotment(path: string): Promise<HandoffClosing> {
+    await lending.giveBack(path)
     const closing = await allotments.close(path)
     processes.ended(path)
     return closing
@@ -233,11 +298,27 @@ export function createLedger(options: LedgerOptions): Ledger {
   return {
     take,
     end,
+    report: () => lending.report(),
+    flush: () => lending.report(true),
+    stop: () => lending.stop(),
     closeAllotment,
     closeOwnAllotments: async () => recordClosed(await allotments.closeOwn()),
     sweep: async () => (await sweep()).suspended,
   }
+
+  /** A write of its own, or money that goes to a child, needs a commit anyway; and observing is taking call by call. */
+  function isLeasable({ fragment, action }: TakeRequest, amounts: Amounts): boolean {
+    return (
+      options.leasing &&
+      !observe &&
+      action.allot === undefined &&
+      Object.values(fragment).every((part) => part?.length === 0) &&
+      Object.values(amounts).some((amount) => amount > 0)
+    )
+  }
 }
+
+const nothingOf = (amounts: Amounts): Amounts => Object.fromEntries(Object.keys(amounts).map((dimension) => [dimension, 0]))
 
 function assertPriced(levels: readonly Level[], { unpriced, agent, resource }: ProposedAction, observe: boolean): void {
   const limited = levels.find(({ record }) => 'usd' in record.limits)

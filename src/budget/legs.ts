@@ -49,6 +49,10 @@ function limitedBy(levels: readonly Level[]): readonly { readonly dimension: str
   )
 }
 
+/** The dimensions that bind on a path. */
+export const limitedDimensions = (levels: readonly Level[]): ReadonlySet<string> =>
+  new Set(limitedBy(levels).map(({ dimension }) => dimension))
+
 /** Takes the legs from `free` into a column; the whole batch is refused when one of them does not fit. */
 export function takeAdds(legs: readonly Leg[], levels: readonly Level[], column: 'out' | 'kids'): readonly Add[] {
   const taken = legs.flatMap(({ key, level, dimension, amount, over }) => {

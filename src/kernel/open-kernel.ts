@@ -58,6 +58,13 @@ export interface KernelOptions {
   readonly holdDeadlineMs?: number
   /** How long a process may be silent while it holds anything, ms. @default 10000, and 2000 of grace */
   readonly leaseTtlMs?: number
+  /**
+   * `auto` takes a budget that is used often in chunks, and spends those without asking the store; what a crash
+   * strands is at most one chunk. `off` asks for every action: for platforms that freeze a process between requests.
+   *
+   * @default 'auto'; 'off' where the environment says that it is such a platform
+   */
+  readonly leasing?: 'auto' | 'off'
   /** Told what an operator should know. @default prints process warnings */
   readonly onEvent?: (event: KernelEvent) => void
   /** @default the wall clock */
@@ -97,6 +104,12 @@ export interface Kernel extends AsyncDisposable {
    * @param approval - `argsHash` is the one that `ERR_APPROVAL_REQUIRED` carries; `expiresInMs` at most 30 days.
    */
   approve(approval: Approval & { readonly expiresInMs: number }): Promise<void>
+  /**
+   * Reports what was spent from leases and gives back what lies idle in them, such as before a pause.
+   *
+   * @throws {HoldfastError} `ERR_STORE`
+   */
+  flush(): Promise<void>
   /** Moves the holds of silent processes to suspense now. Returns how many were moved. */
   sweep(): Promise<number>
   /** Charges open holds at worst, sends what is pending (up to 5 s for each step) and ends the chain. The store stays open: it is yours. */
@@ -105,6 +118,10 @@ export interface Kernel extends AsyncDisposable {
 
 const GRACE_MS = 2_000
 const CLOSE_DRAIN_MS = 5_000
+/** The leases of a process are looked at, and their spending reported, as often as it renews itself. */
+const TICK_SHARE = 0.3
+/** Names of the environment on platforms that freeze a process between two requests. */
+const FREEZING = ['AWS_LAMBDA_FUNCTION_NAME', 'VERCEL', 'K_SERVICE', 'FUNCTIONS_WORKER_RUNTIME'] as const
 /** A process that was only suspended for a while finds its handoffs open: they outlive it by this many times its TTL. */
 const ORPHAN_TTLS = 5
 /** A process renews itself three times within it; shorter, and a pause of garbage collection looks like a death. */
@@ -154,6 +171,7 @@ function settingsOf(options: KernelOptions) {
     waitMs,
     holdDeadlineMs,
     leaseTtlMs,
+    leasing: leasingOf(options.leasing),
     namespaces: declared,
     gates: [
       ...(rules === undefined ? [] : [new AuthGuardian(rules, store)]),
@@ -197,6 +215,9 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     emit({ type: 'report-delayed', message: `A take that was never acknowledged waits for the store to be undone: ${String(error)}` })
   const later = (work: () => Promise<void>): void => void reports.send(work, delayed)
   const ledger = createLedger({
+    leasing: settings.leasing,
+    tickMs: TICK_SHARE * leaseTtlMs,
+    onTrouble: trouble,
     committer,
     processes,
     log: chain,
@@ -249,7 +270,14 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
       assertOpen()
       return closeHandoff(id, { store, ledger, record: (kind, fields) => chain.append(kind, fields) })
     },
-    budgets: (path) => readBudgets(store, path),
+    async budgets(path) {
+      if (closing === undefined) await ledger.report()
+      return readBudgets(store, path)
+    },
+    async flush() {
+      assertOpen()
+      await ledger.flush()
+    },
     async approve(approval) {
       assertOpen()
       await approve(approval, committer, chain)
@@ -282,7 +310,9 @@ async function endKernel({ open, beginning, reports, ledger }: ScopeContext, pro
   // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
   await atMost(Promise.allSettled(beginning))
   await atMost(Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held'))))
-  const unsent = await reports.drain(CLOSE_DRAIN_MS)
+  ledger.stop()
+  let unsent = await reports.drain(CLOSE_DRAIN_MS)
+  await atMost(ledger.flush().catch(() => void (unsent += 1)))
   processes.stop()
   try {
     // With ends unsent the records stay, renewed no more: so the others find that there is something to suspend.
@@ -318,6 +348,12 @@ function modeOf(given: string | undefined): 'enforce' | 'observe' {
   if (mode !== 'enforce' && mode !== 'observe')
     throw new TypeError(`\`mode\` (or HOLDFAST_MODE) must be 'enforce' or 'observe', got ${JSON.stringify(mode)}.`)
   return mode
+}
+
+function leasingOf(given: string | undefined): boolean {
+  const leasing = given ?? (FREEZING.some((name) => process.env[name] !== undefined) ? 'off' : 'auto')
+  if (leasing !== 'auto' && leasing !== 'off') throw new TypeError(`\`leasing\` must be 'auto' or 'off', got ${JSON.stringify(leasing)}.`)
+  return leasing === 'auto'
 }
 
 function assertDuration(name: string, value: number): void {

@@ -2,7 +2,7 @@ import type { Json } from '../lib/canonical-json.ts'
 import type { StoreHead } from './batch.ts'
 
 /** What happened; each kind has its own fields. */
-export type LogKind = 'open' | 'intent' | 'outcome' | 'refused' | 'approve' | 'event' | 'head' | 'close'
+export type LogKind = 'open' | 'lease' | 'intent' | 'outcome' | 'refused' | 'approve' | 'event' | 'head' | 'close'
 
 /** The audit chain of this process, as the rooms above see it. */
 export interface Log {

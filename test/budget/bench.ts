@@ -20,11 +20,11 @@ export interface Opened {
   readonly events: readonly KernelEvent[]
 }
 
-/** Opens a kernel that waits for nothing, unless told otherwise; on a memory store of its own, unless given one. */
+/** Opens a kernel that waits for nothing and leases nothing, unless told otherwise; on a memory store of its own, unless given one. */
 export async function open(options: Partial<KernelOptions> = {}): Promise<Opened> {
   const events: KernelEvent[] = []
   const { store = memoryStore() } = options
-  const kernel = await openKernel({ waitMs: 0, onEvent: (event) => events.push(event), ...options, store })
+  const kernel = await openKernel({ waitMs: 0, leasing: 'off', onEvent: (event) => events.push(event), ...options, store })
   onTestFinished(() => kernel.close())
   return { kernel, store, events }
 }

@@ -34,6 +34,9 @@ export function ledgerOf(store: Store, boot = 'boot'): Ledger {
     now: () => Date.now(),
     assertOpen: ignore,
     later,
+    leasing: false,
+    tickMs: 3_000,
+    onTrouble: ignore,
   })
 }
 

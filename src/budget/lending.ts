@@ -1,0 +1,280 @@
+// When a process leases, and how much: not for the odd call, in growing chunks as long as they are used up at once,
+// down to a single call as money runs out, and back as soon as somebody waits for it. What a crash can strand is
+// what lies here idle: at most one chunk for each budget that a process uses.
+
+import { amountOf, type Amounts } from '../lib/amounts.ts'
+import { Refusal } from '../lib/errors.ts'
+import type { Committer } from '../stores/group.ts'
+import type { End, Overrun } from './ending.ts'
+import type { Grant } from './hold-writer.ts'
+import type { Lease, Leases } from './lease.ts'
+import { legsOf, type HeldLegs, type Level } from './legs.ts'
+import type { Levels } from './levels.ts'
+
+/** What this process knows of its own use of one budget. */
+interface Pool {
+  lease?: Lease
+  /** Calls since `sinceMs`, by `performance.now()`. */
+  calls: number
+  sinceMs: number
+  /** Size of the next chunk, in calls of the size that asks. */
+  chunk: number
+  /** When the last chunk was taken, and when something was last drawn, by `performance.now()`. */
+  takenAtMs: number
+  drawnAtMs: number
+  /** Somebody waits for this money: no chunks until then. */
+  pausedUntilMs: number
+  taking?: Promise<boolean>
+}
+
+/** A hold that was drawn from a lease. */
+export interface Drawn extends Grant {
+  readonly lease: Lease
+}
+
+/** Options of {@link createLending}. */
+export interface LendingOptions {
+  readonly committer: Committer
+  readonly leases: Leases
+  readonly levels: Levels
+  readonly end: End
+  /** Takes a chunk of this size as a new lease; `undefined` when it is not there. */
+  readonly lease: (path: string, amounts: Amounts) => Promise<Lease | undefined>
+  /** Between two looks at the leases, ms. */
+  readonly tickMs: number
+  readonly onTrouble: (error: unknown) => void
+}
+
+/** What this process lends itself. */
+export interface Lending {
+  /** The lease that this was drawn from, without waiting; `undefined` when none has that much. */
+  draw(path: string, holdId: string, amounts: Amounts): Lease | undefined
+  /** Waits for a chunk that is on its way, or takes one if this budget is used often enough. Whether to draw again. */
+  stock(path: string, amounts: Amounts): Promise<boolean>
+  /** As {@link End}, for a hold that was drawn. */
+  end(grant: Drawn, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined>
+  /** Gives back what lies idle at and below a budget, and leases nothing there for a while. Whether there was any. */
+  giveBack(path: string): Promise<boolean>
+  /** Asks the other processes to do so. */
+  recall(path: string): Promise<void>
+  /** Reports what was spent, and gives back what lies idle when `back` is set. @throws {HoldfastError} `ERR_STORE` */
+  report(back?: boolean): Promise<void>
+  /** Ends the timer and the watches; leases nothing any more. */
+  stop(): void
+}
+
+/** A budget that is used this often within a second is leased. */
+const BUSY_CALLS = 4
+const BUSY_MS = 1_000
+const FIRST_CHUNK = 8
+const MAX_CHUNK = 1_024
+/** A chunk is at most this part of what is free at every level: many processes share it, and the last calls are taken one by one. */
+const SHARE = 8
+/** More is taken when less than this part of the last chunk is left. */
+const LOW = 0.25
+/** A chunk that was used up sooner was too small; one that lasted longer was too large. */
+const SHORT_MS = 500
+const LONG_MS = 4_000
+/** How long a recall keeps a budget from being leased, ms. */
+const PAUSE_MS = 2_000
+const MAX_POOLS = 10_000
+
+/** The key that asks for a budget back. */
+const recallKey = (path: string): string => `recall/${path}`
+
+/** Makes the lending of this process. */
+export function createLending({ committer, leases, levels, end, lease, tickMs, onTrouble }: LendingOptions): Lending {
+  const { store } = committer
+  const pools = new Map<string, Pool>()
+  /** What leases could not cover of overruns, by hold, until the ledger has it. */
+  const uncovered = new Map<string, Amounts>()
+  const charged = new WeakMap<Lease, Set<string>>()
+  const recalled = new Map<string, number>()
+  let stops: (() => void)[] | undefined
+  let stopped = false
+
+  function poolOf(path: string): Pool {
+    const known = pools.get(path)
+    if (known !== undefined) return known
+    const pool = { calls: 0, sinceMs: -Infinity, chunk: FIRST_CHUNK, takenAtMs: -Infinity, drawnAtMs: -Infinity, pausedUntilMs: -Infinity }
+    for (const [other, { lease: used }] of pools) {
+      if (pools.size < MAX_POOLS) break
+      if (used === undefined) pools.delete(other)
+    }
+    pools.set(path, pool)
+    return pool
+  }
+
+  function draw(path: string, holdId: string, amounts: Amounts): Lease | undefined {
+    const pool = poolOf(path)
+    const now = performance.now()
+    if (now - pool.sinceMs > BUSY_MS) Object.assign(pool, { calls: 0, sinceMs: now })
+    pool.calls += 1
+    const { lease: own } = pool
+    if (own === undefined || !leases.draw(own, holdId, amounts)) return undefined
+    pool.drawnAtMs = now
+    const isLow = Object.entries(amounts).some(([dimension, each]) => amountOf(own.rest, dimension) < LOW * pool.chunk * each)
+    if (isLow && pool.taking === undefined && now > pool.pausedUntilMs) void take(path, pool, amounts).catch(onTrouble)
+    return own
+  }
+
+  async function stock(path: string, amounts: Amounts): Promise<boolean> {
+    const pool = poolOf(path)
+    if (pool.taking !== undefined) return pool.taking.catch(() => false)
+    if (stopped || pool.calls < BUSY_CALLS || performance.now() < pool.pausedUntilMs) return false
+    return take(path, pool, amounts)
+  }
+
+  /** One chunk more, for the lease that there is or for a new one. */
+  function take(path: string, pool: Pool, amounts: Amounts): Promise<boolean> {
+    const taking = takeChunk(path, pool, amounts).finally(() => delete pool.taking)
+    pool.taking = taking
+    return taking
+  }
+
+  async function takeChunk(path: string, pool: Pool, amounts: Amounts): Promise<boolean> {
+    const known = await levels.of(path).catch((error: unknown) => {
+      // Frozen, or not known: the action that asks will be told.
+      if (Refusal.isInstance(error)) return undefined
+      throw error
+    })
+    if (known === undefined || known.some(({ version }) => version === 0)) return false
+    const lasted = performance.now() - pool.takenAtMs
+    if (lasted < SHORT_MS) pool.chunk = Math.min(MAX_CHUNK, pool.chunk * 2)
+    else if (lasted > LONG_MS) pool.chunk = Math.max(FIRST_CHUNK, Math.floor(pool.chunk / 2))
+    const calls = await callsThatFit(known, amounts, pool.chunk)
+    if (calls < 2 || stopped) {
+      // Nearly empty: call by call from here on, and asked again after a while.
+      pool.pausedUntilMs = performance.now() + PAUSE_MS
+      return false
+    }
+    const want = Object.fromEntries(Object.entries(amounts).map(([dimension, each]) => [dimension, each * calls]))
+    pool.takenAtMs = performance.now()
+    if (pool.lease !== undefined && !pool.lease.retired && covers(pool.lease, amounts)) return leases.move(pool.lease, { want })
+    const old = pool.lease
+    const taken = await lease(path, want)
+    if (taken === undefined) return false
+    pool.lease = taken
+    if (old !== undefined) await retire(old)
+    look()
+    return true
+  }
+
+  async function callsThatFit(known: readonly Level[], amounts: Amounts, most: number): Promise<number> {
+    const legs = legsOf(known, amounts, new Set())
+    const standings = await levels.standings(legs)
+    return Math.min(most, ...standings.map(({ free }, index) => Math.floor(free / SHARE / legs[index]!.amount)))
+  }
+
+  async function endDrawn(grant: Drawn, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {
+    const { lease: own, holdId } = grant
+    const isOpen = own.holds.has(holdId)
+    const { overrun, uncovered: beyond } = leases.end(own, grant, used, how)
+    if (Object.values(beyond).some((amount) => amount > 0)) uncovered.set(holdId, beyond)
+    if (how === 'charge') {
+      if (isOpen) charged.set(own, (charged.get(own) ?? new Set()).add(holdId))
+      // The charge has to be where a correction looks for it.
+      await leases.move(own)
+    } else if (!isOpen && charged.get(own)?.has(holdId) === true) {
+      await leases.move(own)
+      const overran = await end({ ...grant, version: undefined }, used, 'settle')
+      charged.get(own)!.delete(holdId)
+      return overran
+    }
+    settled(own)
+    const rest = uncovered.get(holdId)
+    if (rest === undefined) return overrun ? 'covered' : undefined
+    const overran = await end({ ...grant, record: { ...grant.record, legs: {} }, version: 0 }, rest, 'settle')
+    uncovered.delete(holdId)
+    return overran
+  }
+
+  /** What came free is given back where somebody waits for it, or nobody draws any more. */
+  function settled(own: Lease): void {
+    const pool = pools.get(own.path)
+    if (own.retired ? own.holds.size === 0 : pool !== undefined && performance.now() < pool.pausedUntilMs)
+      void leases.move(own, { back: true }).catch(onTrouble)
+  }
+
+  async function retire(own: Lease): Promise<void> {
+    own.retired = true
+    await leases.move(own, { back: true })
+  }
+
+  async function giveBack(path: string): Promise<boolean> {
+    const own = leases.at(path)
+    const pausedUntilMs = performance.now() + PAUSE_MS
+    for (const { path: leased } of own) poolOf(leased).pausedUntilMs = pausedUntilMs
+    const idle = own.filter(({ rest }) => Object.values(rest).some((amount) => amount > 0))
+    await Promise.all(own.map((one) => leases.move(one, { back: true })))
+    return idle.length > 0
+  }
+
+  async function recall(path: string): Promise<void> {
+    const now = performance.now()
+    if (now - (recalled.get(path) ?? -Infinity) < PAUSE_MS / 2) return
+    if (recalled.size >= MAX_POOLS) recalled.clear()
+    recalled.set(path, now)
+    await committer.commit({ set: [{ key: recallKey(path), value: 1, expiresAtMs: (await store.now()) + PAUSE_MS }] })
+  }
+
+  async function heedRecalls(): Promise<void> {
+    for (const { key } of await store.list(recallKey(''), { limit: MAX_POOLS })) await giveBack(key.slice(recallKey('').length))
+  }
+
+  /** A budget has changed: who leases it finds out whether it is his. */
+  async function verify(): Promise<void> {
+    for (const own of leases.at()) if (!own.retired && !(await levels.areCurrent(own.levels))) await retire(own)
+  }
+
+  async function report(back = false): Promise<void> {
+    // What is on its way here would arrive after it.
+    if (back) await Promise.allSettled([...pools.values()].flatMap(({ taking }) => taking ?? []))
+    await Promise.all(leases.at().map((own) => leases.move(own, { back })))
+  }
+
+  async function tick(): Promise<void> {
+    const idleSinceMs = performance.now() - 2 * tickMs
+    for (const own of leases.at()) await leases.move(own, { back: (pools.get(own.path)?.drawnAtMs ?? 0) < idleSinceMs })
+    if (leases.at().length === 0) unlook()
+  }
+
+  /** Looks after the leases, as long as there are any. */
+  function look(): void {
+    if (stops !== undefined || stopped) return
+    const attend = (work: () => Promise<void>) => (): void => void work().catch(onTrouble)
+    const timer = setInterval(attend(tick), tickMs)
+    timer.unref()
+    stops = [() => clearInterval(timer), store.watch(recallKey(''), attend(heedRecalls)), store.watch('budget/', attend(verify))]
+  }
+
+  function unlook(): void {
+    for (const stop of stops ?? []) stop()
+    stops = undefined
+  }
+
+  return {
+    draw,
+    stock,
+    end: endDrawn,
+    giveBack,
+    recall,
+    report,
+    stop() {
+      stopped = true
+      unlook()
+    },
+  }
+}
+
+/** Whether a lease has every dimension of these amounts. */
+const covers = ({ left }: Lease, amounts: Amounts): boolean => Object.keys(amounts).every((dimension) => dimension in left)
+
+/** The legs of a call that was drawn from a lease: what a correction of it moves. */
+export const drawnLegs = ({ grant }: Lease, amounts: Amounts): HeldLegs =>
+  Object.fromEntries(
+    Object.keys(grant.record.legs).flatMap((key) => {
+      const amount = amountOf(amounts, key.slice(0, key.indexOf('/')))
+      return amount === 0 ? [] : [[key, { amount }]]
+    }),
+  )
