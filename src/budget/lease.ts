@@ -37,6 +37,8 @@ export interface Lease {
   readonly grant: Grant
   /** What binds on its path: an action that uses something else of it cannot be drawn. */
   readonly limits: ReadonlySet<string>
+  /** The dimensions that it is a chunk of. */
+  readonly dimensions: ReadonlySet<string>
   /** What its record in the store holds, by dimension. */
   left: Counts
   /** May be spent. */
@@ -106,6 +108,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
       levels: grant.levels,
       grant,
       limits: limitedDimensions(grant.levels),
+      dimensions: new Set(Object.keys(amounts)),
       left: { ...amounts },
       rest: { ...amounts },
       used: {},
@@ -139,9 +142,10 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
       const actual = Object.hasOwn(used, dimension) ? used[dimension]! : amountOf(held, dimension)
       const beyond = actual - amountOf(held, dimension)
       overrun ||= beyond > 0
-      const covered = beyond <= amountOf(lease.rest, dimension) && dimension in lease.left
+      const covered = beyond <= amountOf(lease.rest, dimension)
+      if (!covered) uncovered[dimension] = beyond
+      if (!lease.dimensions.has(dimension)) continue
       if (covered) add(lease.rest, { [dimension]: beyond }, -1)
-      else uncovered[dimension] = beyond
       add(lease.used, { [dimension]: covered ? actual : amountOf(held, dimension) })
     }
     if (how === 'charge') {

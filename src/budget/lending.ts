@@ -268,7 +268,8 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
 }
 
 /** Whether a lease has every dimension of these amounts. */
-const covers = ({ left }: Lease, amounts: Amounts): boolean => Object.keys(amounts).every((dimension) => dimension in left)
+const covers = ({ limits, dimensions }: Lease, amounts: Amounts): boolean =>
+  Object.keys(amounts).every((dimension) => !limits.has(dimension) || dimensions.has(dimension))
 
 /** The legs of a call that was drawn from a lease: what a correction of it moves. */
 export const drawnLegs = ({ grant }: Lease, amounts: Amounts): HeldLegs =>

@@ -123,10 +123,24 @@ describe('a budget that is used often', () => {
   test('lets a call of another kind pass by, whose counter the lease does not have', async () => {
     const { kernel, store } = await leasing({ budgets: { acme: { tokens: 10_000, emails: 3 } } })
     await spend(kernel, 20, { budget: 'acme', worst: { tokens: 1 } })
-    for (let mail = 0; mail < 3; mail++) await spend(kernel, 1, { budget: 'acme', worst: { emails: 1 } })
-    expect((await refusalOf(begin(kernel, 'acme', { emails: 1 }))).details.budget).toMatchObject({ dimension: 'emails', spent: 3 })
+    const mails = [await begin(kernel, 'acme', { emails: 1 }), await begin(kernel, 'acme', { emails: 2 })]
+    expect((await refusalOf(begin(kernel, 'acme', { emails: 1 }))).details.budget).toMatchObject({ dimension: 'emails', out: 3 })
+    await Promise.all(mails.map((hold) => hold.settle(hold.amounts)))
     expect((await refusalOf(begin(kernel, 'acme', { tokens: 1, emails: 1 }))).code).toBe('ERR_BUDGET_EXCEEDED')
+    await spend(kernel, 20, { budget: 'acme', worst: { tokens: 1 } })
     expect(await line(store, 'acme', 'emails')).toMatchObject({ spent: 3, free: 0 })
+  })
+
+  test('is leased anew when calls begin to use another counter of it, and neither lease has what the other was for', async () => {
+    const { kernel, store } = await leasing({ budgets: { acme: { tokens: 10_000, emails: 200 } } })
+    for (let round = 0; round < 3; round++) {
+      await spend(kernel, 20, { budget: 'acme', worst: { tokens: 1 } })
+      await spend(kernel, 20, { budget: 'acme', worst: { tokens: 1, emails: 1 } })
+    }
+    await kernel.flush()
+    expect(await line(store, 'acme', 'tokens')).toMatchObject({ spent: 120, out: 0 })
+    expect(await line(store, 'acme', 'emails')).toMatchObject({ spent: 60, out: 0 })
+    expect(await keys(store, 'hold/')).toEqual([])
   })
 
   test('gives back what was drawn for a call that cannot be told', async () => {
