@@ -281,6 +281,20 @@ describe('a lease', () => {
     expect((await refusalOf(begin(kernel, 'acme/a', { tokens: 10 }))).code).toBe('ERR_BUDGET_EXCEEDED')
   })
 
+  test('of a process that hears nothing of a freeze ends with its chunk', async () => {
+    const store = memoryStore()
+    const budgets = { acme: { tokens: 100_000 }, 'acme/a': { tokens: 90_000 }, 'acme/b': { tokens: 10 } }
+    const { kernel } = await leasing({ store: { ...store, watch: () => () => undefined }, budgets })
+    const { kernel: other } = await open({ store, budgets, onEvent: () => undefined })
+    await spend(kernel, 60, { worst: { tokens: 10 } })
+    await (await begin(other, 'acme/b', { tokens: 10 })).settle({ tokens: 20 })
+    expect((await line(store, 'acme')).frozen).toContain('more than its worst case')
+    const refused = await spend(kernel, 1_000, { worst: { tokens: 10 } }).catch((error: unknown) => error)
+    expect(refused).toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
+    await kernel.flush()
+    expect((await line(store, 'acme/a')).spent).toBeLessThan(3_000)
+  })
+
   test('goes on while the store is away, and then nothing may run', async () => {
     const { kernel, store } = await leasing()
     await spend(kernel, 100)
