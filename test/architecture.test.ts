@@ -101,9 +101,10 @@ describe('architecture', () => {
   })
 
   test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,700 lines of code', () => {
-    // The claims are a list, not code; leases are read on their own, since everything is right without them. The
+    // The claims are a list, not code; leases and successors are read on their own, since everything
+    // is right without them. The
     // first design said 1,500; what hostile tests asked of the ledger, and allotments, are the rest.
-    const apart = ['kernel/claims.ts', 'budget/lease.ts', 'budget/lending.ts']
+    const apart = ['kernel/claims.ts', 'budget/lease.ts', 'budget/lending.ts', 'budget/estate.ts', 'kernel/successor.ts']
     const core = sources.filter(
       (file) =>
         (['waist', 'kernel', 'budget'].includes(roomOf(file)) && !apart.some((name) => file.endsWith(name))) ||

@@ -8,6 +8,7 @@ import type { Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { StoreHead } from '../waist/batch.ts'
 import type { Log } from '../waist/log.ts'
+import { lockChain, lockFile } from './chain-lock.ts'
 import { RECORD_VERSION, encodeRecord } from './record.ts'
 
 /** Options of {@link openChain}. */
@@ -22,11 +23,14 @@ export interface ChainOptions {
 
 /** A chain that can be closed. */
 export interface Chain extends Log {
+  /** Whether its file is locked as long as this process lives, so that a successor can know that it is dead. */
+  readonly locked: boolean
   /** The lines of a chain in memory, the newest 10,000; of a file: none. */
   readonly lines: readonly string[]
   /** Writes the store head that no record has carried yet. */
   flush(): void
-  close(): void
+  /** @param settled - Whether nothing is left that a successor would have to end. */
+  close(settled: boolean): void
 }
 
 const MAX_MEMORY_LINES = 10_000
@@ -39,6 +43,7 @@ const HEAD_DELAY_MS = 100
 export function openChain({ boot, clock, directory, durable }: ChainOptions): Chain {
   const lines: string[] = []
   const file = directory === undefined ? undefined : openFile(directory, boot, durable)
+  const lock = directory === undefined ? undefined : lockChain(lockFile(directory, boot))
   let count = 0
   let hash = boot
   let storeHead: StoreHead | undefined
@@ -69,6 +74,7 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
 
   return {
     boot,
+    locked: lock !== undefined,
     lines,
     append,
     flush,
@@ -87,11 +93,12 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
       }, HEAD_DELAY_MS)
       headTimer.unref()
     },
-    close() {
+    close(settled) {
       if (closed) return
       closed = true
       clearTimeout(headTimer)
       file?.close()
+      lock?.release(settled)
     },
   }
 }

@@ -5,7 +5,7 @@ import { createReadStream, existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { entriesOf } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
-import { decodeRecord } from './record.ts'
+import { decodeRecord, type AuditRecord } from './record.ts'
 
 const NEWLINE = 10
 
@@ -27,11 +27,16 @@ export interface StoredHead {
   readonly hash: string
 }
 
-/** Checks one chain, line by line (as text or as the bytes of a file), against the head that the store has of it. */
+/**
+ * Checks one chain, line by line (as text or as the bytes of a file), against the head that the store has of it.
+ *
+ * @param onRecord - Told each record that holds, in order.
+ */
 export async function verifyChain(
   chain: string,
   lines: AsyncIterable<string | Uint8Array> | Iterable<string | Uint8Array>,
   stored: StoredHead | undefined,
+  onRecord?: (record: AuditRecord) => void,
 ): Promise<ChainVerdict> {
   let count = 0
   let prev = chain
@@ -53,6 +58,7 @@ export async function verifyChain(
     if (stored !== undefined && count + 1 === stored.count && hash !== stored.hash) return bad('the store knows another record here')
     prev = hash
     count += 1
+    onRecord?.(record)
   }
   if (stored !== undefined && count < stored.count) {
     return bad(`it and all later ones are missing; the store knows of ${stored.count}`)
@@ -92,7 +98,7 @@ async function verifyFile(chain: string, file: string, stored: StoredHead | unde
  * The lines of a file, split at newlines and at nothing else. What follows the last newline is a write that a
  * crash cut short; it was never acknowledged to anyone, so it is no record.
  */
-async function* wholeLines(file: string): AsyncGenerator<Uint8Array> {
+export async function* wholeLines(file: string): AsyncGenerator<Uint8Array> {
   let rest: Buffer[] = []
   for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
     let start = 0

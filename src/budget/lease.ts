@@ -45,6 +45,8 @@ export interface Lease {
   rest: Counts
   used: Counts
   assumed: Counts
+  /** What was reported before that. */
+  reported: { used: Counts; assumed: Counts }
   marks: SetKey[]
   /** What its open holds have set aside. */
   readonly holds: Map<string, Amounts>
@@ -79,6 +81,8 @@ export interface Leases {
    * @returns What its use went beyond it, and what the lease could not cover of that.
    */
   end(lease: Lease, grant: Grant, used: Amounts, how: 'settle' | 'charge'): { readonly overrun: boolean; readonly uncovered: Amounts }
+  /** The record of a charge, for the next move to write: its real use can correct it. */
+  markOf(lease: Lease, holdId: string, held: Amounts): SetKey
   /**
    * Reports what was spent; takes more, or gives back what is not set aside. Safe to repeat.
    *
@@ -113,6 +117,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
       rest: { ...amounts },
       used: {},
       assumed: {},
+      reported: { used: { ...grant.record.reported?.used }, assumed: { ...grant.record.reported?.assumed } },
       marks: [],
       holds: new Map(),
       version: grant.version!,
@@ -132,7 +137,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     return true
   }
 
-  const end: Leases['end'] = (lease, { holdId, path, record }, used, how) => {
+  const end: Leases['end'] = (lease, { holdId }, used, how) => {
     const held = lease.holds.get(holdId)
     if (held === undefined) return { overrun: false, uncovered: {} }
     lease.holds.delete(holdId)
@@ -150,15 +155,20 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     }
     if (how === 'charge') {
       add(lease.assumed, held)
-      const legs = Object.fromEntries(
-        Object.keys(lease.grant.record.legs)
-          .filter((key) => dimensionOf(key) in held)
-          .map((key) => [key, { amount: held[dimensionOf(key)]! }]),
-      )
-      const value: HoldRecord = { ...record, path, legs }
-      lease.marks.push({ key: holds.placesOf(holdId).charged, value: value as never, expiresAtMs: now() + CORRECTABLE_MS })
+      lease.marks.push(markOf(lease, holdId, held))
     }
     return { overrun, uncovered }
+  }
+
+  function markOf({ grant }: Lease, holdId: string, held: Amounts): SetKey {
+    const legs = Object.fromEntries(
+      Object.keys(grant.record.legs)
+        .filter((key) => amountOf(held, dimensionOf(key)) > 0)
+        .map((key) => [key, { amount: held[dimensionOf(key)]! }]),
+    )
+    const { path, agent, resource, atMs } = grant.record
+    const value: HoldRecord = { path, agent, resource, atMs, legs }
+    return { key: holds.placesOf(holdId).charged, value: value as never, expiresAtMs: now() + CORRECTABLE_MS }
   }
 
   async function move(lease: Lease, { want = {}, back = false }: { want?: Amounts; back?: boolean } = {}): Promise<boolean> {
@@ -263,6 +273,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
       ].filter(({ by }) => by !== 0)
     })
     const legs = legsWith(lease.grant.record.legs, left)
+    const reported = { used: sum(lease.reported.used, used), assumed: sum(lease.reported.assumed, assumed) }
     const ends = isNothing(left)
     return {
       check: [
@@ -271,14 +282,20 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
         ...(more ? lease.levels.map(({ path, version }) => ({ key: budgetKey(path), version })) : []),
       ],
       add: mergeAdds(adds),
-      set: [...(ends ? [] : [{ key: held, value: { ...lease.grant.record, legs, nonce } as never }]), ...(ticket.set ?? []), ...marks],
+      set: [
+        ...(ends ? [] : [{ key: held, value: { ...lease.grant.record, legs, reported, nonce } as never }]),
+        ...(ticket.set ?? []),
+        ...marks,
+      ],
       delete: ends || place.key !== held ? [place.key] : [],
     }
   }
 
   async function done(lease: Lease, left: Counts, version: number): Promise<boolean> {
-    const { wanted } = lease.move!
+    const { wanted, used, assumed } = lease.move!
     lease.left = left
+    add(lease.reported.used, used)
+    add(lease.reported.assumed, assumed)
     add(lease.rest, wanted)
     lease.version = version
     lease.move = undefined
@@ -310,6 +327,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     open,
     draw,
     end,
+    markOf,
     move,
   }
 }
@@ -331,6 +349,12 @@ const legsWith = (legs: HeldLegs, amounts: Amounts): HeldLegs =>
 
 const only = (amounts: Amounts, of: ReadonlySet<string>): Amounts =>
   Object.fromEntries(Object.entries(amounts).filter(([dimension, amount]) => amount > 0 && of.has(dimension)))
+
+function sum(one: Amounts, other: Amounts): Amounts {
+  const both = { ...one }
+  add(both, other)
+  return both
+}
 
 function add(counts: Counts, amounts: Amounts, times = 1): void {
   for (const [dimension, amount] of Object.entries(amounts)) counts[dimension] = amountOf(counts, dimension) + times * amount

@@ -204,7 +204,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     const legs = legsOf(known, amounts, new Set())
     const holdId = newId()
     log.append('lease', { lease: holdId, budget: path, amounts })
-    const record = { path, agent: '', resource: 'lease', atMs: now(), legs: heldLegs(legs) }
+    const record = { path, agent: '', resource: 'lease', atMs: now(), legs: heldLegs(legs), reported: { used: {}, assumed: {} } }
     const grant = { holdId, path, amounts, outputTokens: 0, levels: known, record, version: 0 }
     const result = await holds.write(grant, legs, {})
     if (result.outcome === 'ok') return leases.open({ ...grant, version: result.version })

@@ -8,7 +8,7 @@ import type { Committer } from '../stores/group.ts'
 import type { End, Overrun } from './ending.ts'
 import type { Grant } from './hold-writer.ts'
 import type { Lease, Leases } from './lease.ts'
-import { legsOf, type HeldLegs, type Level } from './legs.ts'
+import { legsOf, limitedDimensions, type HeldLegs, type Level } from './legs.ts'
 import type { Levels } from './levels.ts'
 
 /** What this process knows of its own use of one budget. */
@@ -113,7 +113,7 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
     const { lease: own } = pool
     if (own === undefined || !leases.draw(own, holdId, amounts)) return undefined
     pool.drawnAtMs = now
-    const isLow = Object.entries(amounts).some(([dimension, each]) => amountOf(own.rest, dimension) < LOW * pool.chunk * each)
+    const isLow = [...own.dimensions].some((dimension) => amountOf(own.rest, dimension) < LOW * pool.chunk * amountOf(amounts, dimension))
     if (isLow && pool.taking === undefined && now > pool.pausedUntilMs) void take(path, pool, amounts).catch(onTrouble)
     return own
   }
@@ -148,7 +148,9 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
       pool.pausedUntilMs = performance.now() + PAUSE_MS
       return false
     }
-    const want = Object.fromEntries(Object.entries(amounts).map(([dimension, each]) => [dimension, each * calls]))
+    const limited = limitedDimensions(known)
+    const own = Object.entries(amounts).filter(([dimension]) => limited.has(dimension))
+    const want = Object.fromEntries(own.map(([dimension, each]) => [dimension, each * calls]))
     pool.takenAtMs = performance.now()
     if (pool.lease !== undefined && !pool.lease.retired && covers(pool.lease, amounts)) return leases.move(pool.lease, { want })
     const old = pool.lease

@@ -3,6 +3,7 @@
 // suspense counts as spent, so a wrong guess wastes money for a while and never spends it twice.
 
 import { sleep } from '../lib/clock.ts'
+import type { Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Batch, Check, SetKey } from '../waist/batch.ts'
 import type { Committer } from '../stores/group.ts'
@@ -18,6 +19,8 @@ export interface HoldRecord {
   /** Unix ms by the clock of the kernel that took it. */
   readonly atMs: number
   readonly legs: HeldLegs
+  /** Of a lease: what of it was reported so far, and what of that is a worst case. What it has left is in its legs. */
+  readonly reported?: { readonly used: Amounts; readonly assumed: Amounts }
   /** Random, of this take alone: whoever finds another one under its own id did not write this record. */
   readonly nonce?: string
 }

@@ -5,6 +5,7 @@ export interface KernelEvent {
    * - `escape`: two layers counted differently, or a call went past the kernel
    * - `overrun`: a call used more than its worst case
    * - `suspended`: the holds of a silent process were moved to suspense
+   * - `not-succeeded`: what a dead process held stays in suspense, since its chain cannot be believed
    * - `would-refuse`: observe mode let pass what enforcing would have refused
    * - `report-delayed`: the end of a hold is on disk and waits for the store
    * - `audit-gap`: an outcome could not be written to the chain file
@@ -16,6 +17,7 @@ export interface KernelEvent {
     | 'escape'
     | 'overrun'
     | 'suspended'
+    | 'not-succeeded'
     | 'would-refuse'
     | 'report-delayed'
     | 'audit-gap'

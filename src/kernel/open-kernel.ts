@@ -8,6 +8,7 @@ import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { assertName } from '../lib/names.ts'
 import { openChain, type Chain } from '../audit/chain.ts'
+import { osBoot } from '../audit/last-words.ts'
 import { assertStoreIsWhole } from '../audit/store-heads.ts'
 import { declareBudgets } from '../budget/declare.ts'
 import { createLedger } from '../budget/ledger.ts'
@@ -29,6 +30,7 @@ import type { Scope, ScopeIdentity } from '../waist/scope.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
 import { createReports, sleepUnref } from './reports.ts'
 import { assertResource, createScope, type ScopeContext } from './scope.ts'
+import { createSuccessor } from './successor.ts'
 
 /** Options of {@link openKernel}. */
 export interface KernelOptions {
@@ -145,11 +147,13 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
   const boot = newId()
   const chain = openChain({ boot, clock, durable: settings.durable, ...(directory === undefined ? {} : { directory }) })
   try {
-    chain.append('open', { version: VERSION, node: process.version, ...settings.self, storeName: store.name, storeId: store.id })
+    const self = { version: VERSION, node: process.version, ...settings.self, locked: chain.locked, durable: settings.durable }
+    const machine = osBoot()
+    chain.append('open', { ...self, ...(machine === undefined ? {} : { osBoot: machine }), storeName: store.name, storeId: store.id })
     return await start(options, settings, chain)
   } catch (error) {
     // Nobody will close a kernel that was never there.
-    chain.close()
+    chain.close(true)
     throw error
   }
 }
@@ -193,19 +197,12 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
   }
   const trouble = (error: unknown): void =>
     emit({ type: 'trouble', message: `A background task failed and will be tried again: ${String(error)}` })
-  const processes = createProcesses({
-    committer,
-    boot,
-    description: self,
-    leaseTtlMs,
-    graceMs: GRACE_MS,
-    onSuspended(other, holds) {
-      const message = `The silent process ${other} held money for ${holds === 1 ? 'one action' : `${holds} actions`}; it is in suspense now, and counts as spent until that process, or an operator, says otherwise.`
-      chain.append('event', { type: 'suspended', process: other, holds })
-      emit({ type: 'suspended', message })
-    },
-    onTrouble: trouble,
-  })
+  const onSuspended = (other: string, holds: number): void => {
+    chain.append('event', { type: 'suspended', process: other, holds })
+    emit({ type: 'suspended', message: suspendedMessage(other, holds) })
+  }
+  const looks = { leaseTtlMs, graceMs: GRACE_MS, onSuspended, onTrouble: trouble }
+  const processes = createProcesses({ committer, boot, description: self, ...looks })
   const reports = createReports()
   let closing: Promise<void> | undefined
   const assertOpen = (): void => {
@@ -245,8 +242,10 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     prices: lazily(() => loadPrices({ ...(options.prices === undefined ? {} : { overrides: options.prices }), now: () => clock.now() })),
     assertOpen,
   }
-  await ledger.sweep()
-  const sweeping = setInterval(() => void ledger.sweep().catch(trouble), leaseTtlMs + GRACE_MS)
+  const succeed = createSuccessor({ directory: options.data ?? store.dataDirectory, committer, log: chain, emit, now: () => clock.now() })
+  const sweep = async (): Promise<number> => (await succeed(), ledger.sweep())
+  await sweep()
+  const sweeping = setInterval(() => void sweep().catch(trouble), leaseTtlMs + GRACE_MS)
   sweeping.unref()
 
   const close = (): Promise<void> => {
@@ -284,12 +283,15 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     },
     async sweep() {
       assertOpen()
-      return ledger.sweep()
+      return sweep()
     },
     close,
     [Symbol.asyncDispose]: close,
   }
 }
+
+const suspendedMessage = (process: string, holds: number): string =>
+  `The silent process ${process} held money for ${holds === 1 ? 'one action' : `${holds} actions`}; it is in suspense now, and counts as spent until that process, or an operator, says otherwise.`
 
 async function approve(approval: Approval & { expiresInMs: number }, committer: Committer, chain: Chain): Promise<void> {
   const { agent, tool, argsHash, by, expiresInMs } = approval
@@ -323,7 +325,7 @@ async function endKernel({ open, beginning, reports, ledger }: ScopeContext, pro
     if (unsent === 0) await atMost(committer.commit({}))
     chain.flush()
   } finally {
-    chain.close()
+    chain.close(unsent === 0)
   }
 }
 

@@ -245,6 +245,8 @@ async function assertInOrder({ kernel, provider, events, options, records }: Ben
 
 async function nothingOut(kernel: Kernel): Promise<void> {
   for (let looks = 0; looks < LOOKS; looks++) {
+    // What lies idle in leases is held by nobody.
+    await kernel.flush()
     if ((await kernel.budgets()).every(({ out }) => out === 0)) return
     await sleep(LOOK_MS)
   }

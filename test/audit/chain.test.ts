@@ -22,7 +22,7 @@ function hashOf(body: string): string {
 
 function openIn(directory: string | undefined, boot = 'boot'): Chain {
   const chain = openChain({ boot, clock: settableClock(), durable: false, ...(directory === undefined ? {} : { directory }) })
-  onTestFinished(() => chain.close())
+  onTestFinished(() => chain.close(true))
   return chain
 }
 
@@ -163,7 +163,7 @@ describe('a chain file', () => {
     const directory = temporaryDirectory()
     const chain = openChain({ boot: 'boot', clock: settableClock(), directory, durable: true })
     chain.append('event', { a: 1 })
-    chain.close()
+    chain.close(true)
     expect(recordsOf(linesOf(directory, 'boot'))).toMatchObject([{ a: 1 }])
   })
 })
@@ -181,7 +181,7 @@ describe('a closed chain', () => {
     const directory = temporaryDirectory()
     const chain = openIn(directory)
     chain.append('event', {})
-    chain.close()
+    chain.close(true)
     const { files } = victims(directory)
     expect(() => chain.append('event', {})).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }))
     expect(files.map((file) => readFileSync(file, 'utf8'))).toEqual(files.map(() => ''))
@@ -192,11 +192,11 @@ describe('a closed chain', () => {
   test('notes no store head any more, and closes once', () => {
     const directory = temporaryDirectory()
     const chain = openIn(directory)
-    chain.close()
+    chain.close(true)
     const { descriptors } = victims(directory)
     chain.noteStoreHead(STORE_HEAD)
     chain.flush()
-    chain.close()
+    chain.close(true)
     expect(descriptors.map((descriptor) => writeSync(descriptor, 'open'))).toEqual(descriptors.map(() => 4))
     expect(linesOf(directory, 'boot')).toEqual([])
   })
@@ -232,5 +232,6 @@ test('after a failed sync nothing is appended any more: what the disk has is not
     lines: 1,
   })
   expect(existsSync(pipe)).toBe(true)
-  expect(readdirSync(join(directory, 'chains'))).toEqual(['boot.jsonl'])
+  // Its process ended by itself and let go of the lock; what it left, a successor may look at.
+  expect(readdirSync(join(directory, 'chains'))).toEqual(['boot.jsonl', 'boot.lock'])
 })

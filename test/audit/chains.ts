@@ -92,7 +92,7 @@ const BUDGETS = { acme: { usd: 1, calls: 100 }, 'acme/*': { calls: 50 } }
 /** Opens a kernel with budgets and rules for all that a trail may hold. */
 export async function openAudited(options: Partial<KernelOptions> & Pick<KernelOptions, 'store'>): Promise<Kernel> {
   const rules = [{ effect: 'allow', tool: 'search' } as const, { effect: 'ask', tool: 'pay' } as const]
-  return openKernel({ budgets: BUDGETS, rules, waitMs: 0, onEvent: () => {}, ...options })
+  return openKernel({ budgets: BUDGETS, rules, waitMs: 0, leasing: 'off', onEvent: () => {}, ...options })
 }
 
 /** A closed chain with records of every kind, and the head that its store has of it. */

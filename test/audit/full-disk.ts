@@ -16,6 +16,7 @@ const events: string[] = []
 const kernel = await openKernel({
   store,
   data: directory,
+  leasing: 'off',
   budgets: { acme: { calls: 1_000_000 } },
   onEvent: ({ type }) => events.push(type),
 })

@@ -225,15 +225,22 @@ describe('a process that is killed', () => {
     expect((await store.read(['out/calls/acme', 'free/calls/acme'])).map((entry) => entry?.value)).toEqual([1, 9])
   })
 
-  test('leaves its hold in doubt: the next kernel moves it to suspense, where it counts as spent', async () => {
+  test('leaves its hold in doubt: the next kernel charges it, or moves it to suspense when it is none of its own', async () => {
     const { store, boot } = await killed('begun')
     const clock = settableClock(Date.now() + 3_600_000)
     const directory = store.dataDirectory!
     const late = fileStore(directory, { durability: 'os', clock })
+    const stranger = await open({ store: late, data: temporaryDirectory(), clock, budgets: { acme: { calls: 10 } } })
+    expect(stranger.records().slice(1)).toMatchObject([{ kind: 'event', type: 'suspended', process: boot, holds: 1 }])
+    expect(await stranger.kernel.budgets('acme')).toMatchObject([{ suspense: 1, out: 0, free: 9, balanced: true }])
+    await stranger.kernel.close()
     const { kernel, records } = await open({ store: late, data: directory, clock, budgets: { acme: { calls: 10 } } })
-    expect(records().slice(1)).toMatchObject([{ kind: 'event', type: 'suspended', process: boot, holds: 1 }])
-    expect(await kernel.budgets('acme')).toMatchObject([{ suspense: 1, out: 0, free: 9, balanced: true }])
-    expect(await verifyAudit(directory, late)).toMatchObject([{ ok: true }, { ok: true }])
+    expect(records().slice(1)).toMatchObject([{ kind: 'event', type: 'succeeded', process: boot, charged: 1 }])
+    expect(await kernel.budgets('acme')).toMatchObject([{ suspense: 0, spent: 1, assumed: 1, out: 0, free: 9, balanced: true }])
+    expect((await verifyAudit(directory, late)).filter(({ chain }) => chain !== stranger.kernel.boot)).toMatchObject([
+      { ok: true },
+      { ok: true },
+    ])
     await kernel.close()
     await late.close()
   })

@@ -55,6 +55,19 @@ describe('a budget that is used often', () => {
     expect(await keys(store, 'hold/')).toEqual([])
   })
 
+  test('that limits only some of what a call uses is leased as well', async () => {
+    const { kernel, store } = await leasing({ budgets: { acme: { usd: 10 } } })
+    const counted = writes(store)
+    for (let call = 0; call < 200; call++) {
+      await spend(kernel, 1, { budget: 'acme', worst: { usd: 10, tokens: 1_000, calls: 1 } })
+      // As between real calls, the event loop turns: whatever is due in the background happens.
+      await sleep(0)
+    }
+    expect(counted.count).toBeLessThan(40)
+    await kernel.flush()
+    expect(await keys(store, 'hold/')).toEqual([])
+  })
+
   test('is not leased for the odd call, nor with `leasing: off`', async () => {
     for (const [options, calls] of [
       [{}, 3],

@@ -216,6 +216,7 @@ test(
           budgets: budgetsOf(LIMITS, {}),
           mode: observe ? 'observe' : 'enforce',
           waitMs: 0,
+          leasing: 'off',
           leaseTtlMs: PATIENCE_MS - 2_000,
           onEvent,
         })

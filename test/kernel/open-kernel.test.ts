@@ -89,7 +89,7 @@ describe('a kernel that could not be opened', () => {
     expect(openFiles(data)).toEqual([])
     expect((await verifyAudit(data)).map(({ ok, records }) => [ok, records])).toEqual([[true, 1]])
     const { kernel } = await open({ store, data })
-    expect(openFiles(data)).toEqual([join(data, 'chains', `${kernel.boot}.jsonl`)])
+    expect(openFiles(data)).toEqual(['jsonl', 'lock'].map((name) => join(data, 'chains', `${kernel.boot}.${name}`)))
     await kernel.close()
     expect(openFiles(data)).toEqual([])
   })

@@ -1,0 +1,68 @@
+// What the chain of a dead process says of its holds. It is believed only if it is certain that nothing of it is
+// missing: a hold that is not in it would be given back although its call may have been billed.
+
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Amounts } from '../lib/amounts.ts'
+import type { AuditRecord } from './record.ts'
+import { verifyChain, wholeLines, type StoredHead } from './verify.ts'
+
+/** What a chain says of one hold. */
+export interface HoldFacts {
+  readonly amounts: Amounts
+  /** The lease that it was drawn from. */
+  readonly lease?: string
+  /** What it used; absent when nobody knows. */
+  readonly used?: Amounts
+  /** It was charged at worst, whatever became known of it later. */
+  readonly charged: boolean
+}
+
+/** The holds of a dead process by id, or why its chain cannot be believed. */
+export type LastWords = { readonly holds: ReadonlyMap<string, HoldFacts> } | { readonly doubt: string }
+
+/** A file that was changed so much later than its last record was written was changed by somebody else. */
+const TOUCHED_MS = 1_000
+
+/** Identity of this run of the operating system; unknown outside of Linux. What it had in memory ends with it. */
+export function osBoot(): string | undefined {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch {
+    // Then only what was synced to the disk is believed.
+    return undefined
+  }
+}
+
+/** Reads the chain of a process that is known to be dead. `stored`: the head that the store has of it. */
+export async function lastWords(directory: string, boot: string, stored: StoredHead | undefined): Promise<LastWords> {
+  const file = join(directory, 'chains', `${boot}.jsonl`)
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined) return { doubt: `${file} is missing` }
+  const holds = new Map<string, HoldFacts>()
+  let first: AuditRecord | undefined
+  let last: AuditRecord | undefined
+  const verdict = await verifyChain(boot, wholeLines(file), stored, (record) => {
+    first ??= record
+    last = record
+    note(holds, record)
+  })
+  if (!verdict.ok) return { doubt: `${file}: ${verdict.fault}` }
+  if (first?.kind !== 'open' || first['locked'] !== true) return { doubt: `${file}: its process had no lock on it` }
+  if (first['durable'] !== true && (first['osBoot'] === undefined || first['osBoot'] !== osBoot()))
+    return { doubt: `${file} was written before this machine was started, and not synced to the disk: its last records may be missing` }
+  // The time of the last change of a file cannot be set, so records that were cut off leave their mark there.
+  if (found.ctimeMs - last!.t > TOUCHED_MS) return { doubt: `${file} was changed after its last record was written` }
+  return { holds }
+}
+
+function note(holds: Map<string, HoldFacts>, record: AuditRecord): void {
+  const { kind, hold, amounts, lease, outcome, used } = record as AuditRecord & Record<'hold' | 'lease' | 'outcome', string>
+  if (kind === 'intent') holds.set(hold, { amounts: amounts as Amounts, ...(lease === undefined ? {} : { lease }), charged: false })
+  const known = kind === 'outcome' ? holds.get(hold) : undefined
+  if (known === undefined) return
+  if (outcome === 'charged') holds.set(hold, { ...known, charged: true })
+  else holds.set(hold, { ...known, used: outcome === 'released' ? nothingOf(known.amounts) : (used as Amounts) })
+}
+
+const nothingOf = (amounts: Amounts): Amounts => Object.fromEntries(Object.keys(amounts).map((dimension) => [dimension, 0]))

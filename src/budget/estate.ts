@@ -1,0 +1,133 @@
+// What a dead process has left: its holds end as its chain says, those that it says nothing of are charged at worst,
+// and what was idle in its leases goes back. So a crash costs nothing but the calls that it cut short.
+
+import { amountOf, type Amounts } from '../lib/amounts.ts'
+import { listAll } from '../stores/entries.ts'
+import type { Committer } from '../stores/group.ts'
+import type { Entry } from '../stores/store.ts'
+import { createAllotments, type ClosedAllotment } from './allotment.ts'
+import { createEnding } from './ending.ts'
+import { createHoldWriter, type Grant } from './hold-writer.ts'
+import { createLeases } from './lease.ts'
+import { dimensionOf } from './legs.ts'
+import { createLevels } from './levels.ts'
+import type { HoldRecord, Processes } from './processes.ts'
+
+/** What is known of one of its holds. */
+export interface EstateHold {
+  readonly amounts: Amounts
+  readonly lease?: string
+  readonly used?: Amounts
+  readonly charged: boolean
+}
+
+/** Options of {@link settleEstate}. */
+export interface EstateOptions {
+  readonly committer: Committer
+  /** The dead process. */
+  readonly boot: string
+  readonly holds: ReadonlyMap<string, EstateHold>
+  /** Unix ms. */
+  readonly now: () => number
+}
+
+/** What was done. */
+export interface Estate {
+  /** Holds that ended as they were said to have. */
+  readonly ended: number
+  /** Those that nothing was said of. */
+  readonly charged: number
+  readonly leases: number
+  readonly allotments: readonly ClosedAllotment[]
+}
+
+/**
+ * Ends everything that a process has left which is known to be dead, and whose chain is known to be whole. Safe to
+ * repeat, and to do by many at once.
+ *
+ * @throws {HoldfastError} `ERR_STORE`; the rest is done by whoever tries next.
+ */
+export async function settleEstate({ committer, boot, holds: facts, now }: EstateOptions): Promise<Estate> {
+  const { store } = committer
+  const processes = inTheNameOf(boot)
+  const levels = createLevels(store)
+  const holds = createHoldWriter({ committer, processes, levels, boot, observe: false, now })
+  const allotments = createAllotments(committer, levels, boot)
+  const end = createEnding({ committer, processes, levels, holds, allotments, observe: false })
+  const leases = createLeases({ committer, processes, holds, allotments, now })
+  const estate = { ended: 0, charged: 0, leases: 0 }
+
+  // Without its record nothing that it sent before it died can be applied any more.
+  const records = [`process/${boot}`, `renewed/${boot}`]
+  const found = await store.read(records)
+  if (found[0] !== null) await committer.commit({ check: [{ key: records[0]!, version: found[0]!.version }], delete: records })
+
+  async function grantOf({ key, value, version }: Entry): Promise<Grant> {
+    const record = value as unknown as HoldRecord
+    const amounts = Object.fromEntries(Object.entries(record.legs).map(([leg, { amount }]) => [dimensionOf(leg), amount]))
+    const holdId = key.split('/')[2]!
+    return { holdId, path: record.path, amounts, outputTokens: 0, levels: await levels.of(record.path, true), record, version }
+  }
+
+  async function endHold(grant: Grant): Promise<void> {
+    const fact = facts.get(grant.holdId)
+    // What the store has and the chain has not was never said to be held: it stays in suspense.
+    if (fact === undefined) return
+    // Beside its lease lies what the lease could not cover.
+    const used = fact.used !== undefined && fact.lease !== undefined ? beyond(fact.used, fact.amounts) : fact.used
+    await end({ ...grant, version: undefined }, used ?? grant.amounts, used === undefined ? 'charge' : 'settle')
+    estate[used === undefined ? 'charged' : 'ended'] += 1
+  }
+
+  async function endLease(grant: Grant): Promise<void> {
+    const lease = leases.open(grant)
+    const drawn = [...facts].filter(([, fact]) => fact.lease === grant.holdId)
+    for (const dimension of lease.dimensions) {
+      let used = -amountOf(lease.reported.used, dimension)
+      let assumed = -amountOf(lease.reported.assumed, dimension)
+      for (const [, fact] of drawn) {
+        const worst = amountOf(fact.amounts, dimension)
+        const isAssumed = fact.charged || fact.used === undefined
+        used += isAssumed ? worst : amountOf(fact.used, dimension)
+        assumed += isAssumed ? worst : 0
+      }
+      const left = amountOf(lease.left, dimension)
+      lease.used[dimension] = Math.min(left, Math.max(0, used))
+      lease.assumed[dimension] = Math.max(0, assumed)
+      lease.rest[dimension] = left - lease.used[dimension]
+    }
+    for (const [holdId, { amounts, used }] of drawn) {
+      if (used !== undefined) continue
+      lease.marks.push(leases.markOf(lease, holdId, amounts))
+      estate.charged += 1
+    }
+    lease.retired = true
+    await leases.move(lease, { back: true })
+    estate.leases += 1
+  }
+
+  for (const place of ['hold', 'suspended'])
+    for (const entry of await listAll(store, `${place}/${boot}/`)) {
+      const grant = await grantOf(entry)
+      await (grant.record.reported === undefined ? endHold(grant) : endLease(grant))
+    }
+  return { ...estate, allotments: await allotments.closeOwn() }
+}
+
+/** Its record is gone, and stays so: that is what every write in its name checks. */
+function inTheNameOf(boot: string): Processes {
+  const nothing = (): void => undefined
+  return {
+    ticket: async () => ({ version: 0, check: [{ key: `process/${boot}`, version: 0 }], set: [], atMs: performance.now() }),
+    stamped: nothing,
+    refresh: nothing,
+    held: nothing,
+    ended: nothing,
+    sweep: async () => 0,
+    stop: nothing,
+    close: async () => undefined,
+  }
+}
+
+const beyond = (used: Amounts, held: Amounts): Amounts =>
+  Object.fromEntries(Object.entries(used).map(([dimension, amount]) => [dimension, Math.max(0, amount - amountOf(held, dimension))]))
