@@ -32,7 +32,7 @@ export async function auditRows(ms: number): Promise<readonly Row[]> {
     append: () => chain.append('intent', FIELDS),
     verify: () => verifyChain('sample', lines, undefined),
   })
-  chain.close()
+  chain.close(true)
   rmSync(directory, { recursive: true, force: true })
   return [
     row('audit append, written to the file', append.p50, yardstick.p50),
@@ -43,7 +43,7 @@ export async function auditRows(ms: number): Promise<readonly Row[]> {
 function sampleOf(directory: string): readonly string[] {
   const chain = openChain({ boot: 'sample', clock: systemClock, directory, durable: false })
   for (let record = 0; record < RECORDS; record++) chain.append('intent', FIELDS)
-  chain.close()
+  chain.close(true)
   return readFileSync(join(directory, 'chains', 'sample.jsonl'), 'utf8')
     .split('\n')
     .slice(0, RECORDS)

@@ -83,6 +83,8 @@ function describe(record: AuditRecord): { readonly text: string; readonly format
   switch (record.kind) {
     case 'open':
       return { text: `pid ${field('pid')} on ${field('host')}, holdfast ${field('version')}, node ${field('node')}, ${field('mode')}` }
+    case 'lease':
+      return { format: 'dim', text: `a chunk of ${field('budget')}: ${amountsOf(record['amounts'])}` }
     case 'intent':
       return { text: `${who}: ${field('resource')} on ${field('budget')}, at most ${amountsOf(record['amounts'])}` }
     case 'outcome':

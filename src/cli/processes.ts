@@ -11,6 +11,8 @@ export interface SeenProcess {
   readonly host?: string
   readonly pid?: number
   readonly mode?: 'enforce' | 'observe'
+  /** `bounded`: its store can lose what it acknowledged, and limits may be exceeded by that. */
+  readonly promise?: 'hard' | 'bounded'
   readonly startedAtMs?: number
   /** How long it may be silent while it holds anything, ms. */
   readonly leaseTtlMs?: number
@@ -34,7 +36,7 @@ const DEFAULT_TTL_MS = 10_000
 /** What every sweeper adds to it, ms. */
 const GRACE_MS = 2_000
 
-type ProcessRecord = Pick<SeenProcess, 'host' | 'pid' | 'mode' | 'startedAtMs' | 'leaseTtlMs'>
+type ProcessRecord = Pick<SeenProcess, 'host' | 'pid' | 'mode' | 'promise' | 'startedAtMs' | 'leaseTtlMs'>
 
 /** What a look at the processes of a store shows. */
 export interface Sighting {

@@ -115,11 +115,11 @@ function processTable({ processes, nowMs }: StatusJson, style: Style): string {
     { title: 'holds', align: 'right' as const },
     { title: 'suspense', align: 'right' as const },
   ]
-  const rows = processes.map(({ process, host = '-', pid, mode = '-', state, seenAtMs, holds, suspended }): readonly Cell[] => [
+  const rows = processes.map(({ process, host = '-', pid, mode = '-', promise, state, seenAtMs, holds, suspended }): readonly Cell[] => [
     shortId(process),
     host,
     String(pid ?? '-'),
-    mode === 'observe' ? ['yellow', mode] : mode,
+    mode === 'observe' ? ['yellow', mode] : promise === 'bounded' ? ['yellow', promise] : mode,
     [STATE_FORMATS[state], state],
     seenAtMs === undefined ? '-' : `${span(nowMs - seenAtMs)} ago`,
     String(holds),

@@ -36,7 +36,7 @@ export const CLAIMS: readonly Claim[] = [
     id: 'suspense',
     claim: 'What a killed process held counts as spent until somebody knows better; it never goes back to free by itself.',
     assumes: ['A1', 'A8'],
-    test: 'test/audit/trail.test.ts > leaves its hold in doubt: the next kernel moves it to suspense, where it counts as spent',
+    test: 'test/audit/trail.test.ts > leaves its hold in doubt: the next kernel charges it, or moves it to suspense when it is none of its own',
   },
   {
     id: 'exact',
@@ -123,6 +123,20 @@ export const CLAIMS: readonly Claim[] = [
     claim: 'A handoff that nobody closes comes back too: with its kernel, and when its process was killed or stopped, without its help.',
     assumes: ['A1', 'A6'],
     test: 'test/budget/processes.test.ts > that hand off, one level and two, while they are killed and stopped: the bill is covered at every look, and every allotment comes back',
+  },
+  {
+    id: 'lease',
+    claim:
+      'A budget that is leased in chunks is spent to the last call that fits, by one process or four: nobody is refused for what lies idle with another.',
+    assumes: ['A1', 'A3'],
+    test: 'test/budget/leasing.test.ts > is spent to the last call that fits, one caller or sixteen, one process or four',
+  },
+  {
+    id: 'successor',
+    claim:
+      'What a killed process held comes back with its successor: idle money whole, settled calls as they were, the rest charged at worst. Of one that is only stopped nothing is touched.',
+    assumes: ['A1', 'A4'],
+    test: 'test/kernel/successor.test.ts > gives back at once what was idle in its lease, and charges what was under way',
   },
   {
     id: 'narrower',

@@ -28,6 +28,7 @@ import type { Hold, Settlement } from '../waist/hold.ts'
 import type { Rule } from '../waist/rule.ts'
 import type { Scope, ScopeIdentity } from '../waist/scope.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
+import { assertPromise, type Assumed, type Promised } from './promise.ts'
 import { createReports, sleepUnref } from './reports.ts'
 import { assertResource, createScope, type ScopeContext } from './scope.ts'
 import { createSuccessor } from './successor.ts'
@@ -67,6 +68,13 @@ export interface KernelOptions {
    * @default 'auto'; 'off' where the environment says that it is such a platform
    */
   readonly leasing?: 'auto' | 'off'
+  /**
+   * `hard`: no limit is ever exceeded; refuses to open on a store that can forget what it acknowledged. `bounded`: opens
+   * there too, and limits may be exceeded by what the store loses. @default 'hard'
+   */
+  readonly promise?: Promised
+  /** Settings of the store's server that it does not let be read: `{ appendfsync: 'always' }`. Recorded in the chain. @default none */
+  readonly assume?: Assumed
   /** Told what an operator should know. @default prints process warnings */
   readonly onEvent?: (event: KernelEvent) => void
   /** @default the wall clock */
@@ -137,7 +145,8 @@ export const VERSION = '0.1.0'
  *
  * @throws {TypeError} {RangeError} For options that cannot be understood, naming the field.
  * @throws {HoldfastError} `ERR_BUDGET_DECLARATION` when the store has other limits under the same revision;
- *   `ERR_DAMAGE` when the store has lost writes that were acknowledged; `ERR_STORE`.
+ *   `ERR_DAMAGE` when the store has lost writes that were acknowledged; `ERR_PROMISE` when it can lose them;
+ *   `ERR_STORE`.
  */
 export async function openKernel(options: KernelOptions): Promise<Kernel> {
   const { store, clock = systemClock } = options
@@ -148,8 +157,15 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
   const chain = openChain({ boot, clock, durable: settings.durable, ...(directory === undefined ? {} : { directory }) })
   try {
     const self = { version: VERSION, node: process.version, ...settings.self, locked: chain.locked, durable: settings.durable }
+    const assumed = Object.keys(settings.assume).length === 0 ? {} : { assume: settings.assume }
     const machine = osBoot()
-    chain.append('open', { ...self, ...(machine === undefined ? {} : { osBoot: machine }), storeName: store.name, storeId: store.id })
+    chain.append('open', {
+      ...self,
+      ...assumed,
+      ...(machine === undefined ? {} : { osBoot: machine }),
+      storeName: store.name,
+      storeId: store.id,
+    })
     return await start(options, settings, chain)
   } catch (error) {
     // Nobody will close a kernel that was never there.
@@ -160,7 +176,8 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
 
 /** Checks the options, before anything is opened or written. */
 function settingsOf(options: KernelOptions) {
-  const { store, rules, namespaces, gates = [], audit = 'os', waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
+  const { store, promise = 'hard', assume = {} } = options
+  const { rules, namespaces, gates = [], audit = 'os', waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
   for (const [name, value] of Object.entries({ waitMs, holdDeadlineMs, leaseTtlMs })) assertDuration(name, value)
   if (leaseTtlMs < MIN_LEASE_TTL_MS) throw new RangeError(`\`leaseTtlMs\` must be at least ${MIN_LEASE_TTL_MS}, got ${leaseTtlMs}.`)
   if (audit !== 'os' && audit !== 'durable') throw new TypeError(`\`audit\` must be 'os' or 'durable', got ${JSON.stringify(audit)}.`)
@@ -169,8 +186,10 @@ function settingsOf(options: KernelOptions) {
   for (const [index, gate] of gates.entries())
     if (typeof gate?.decide !== 'function') throw new TypeError(`\`gates[${index}]\` must have a function \`decide\`.`)
   const declared = createNamespaces(namespaces)
+  assertPromise(store, promise, assume)
   return {
-    self: { host: hostname(), pid: process.pid, mode: modeOf(options.mode) },
+    self: { host: hostname(), pid: process.pid, mode: modeOf(options.mode), promise },
+    assume,
     durable: audit === 'durable',
     waitMs,
     holdDeadlineMs,

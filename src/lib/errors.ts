@@ -21,6 +21,7 @@ export type FailureCode =
   | 'ERR_STORE'
   | 'ERR_DAMAGE'
   | 'ERR_STORE_FULL'
+  | 'ERR_PROMISE'
   | 'ERR_BUDGET_DECLARATION'
   | 'ERR_HOLD_STATE'
   | 'ERR_PROPOSAL_STATE'
@@ -122,7 +123,8 @@ export class Refusal extends HoldfastError {
 
   constructor(code: RefusalCode, message: string, details: RefusalDetails = {}, options?: ErrorOptions) {
     super(code, message, options)
-    this.name = 'Refusal'
+    // Unlike that of any error of others: a checkpoint of a graph keeps the name and the message, and nothing else.
+    this.name = 'HoldfastRefusal'
     this.details = details
     // LangChain reads this mark; without it a refusal would be retried like a network error.
     Object.defineProperty(this, Symbol.for('langchain.errors.retryable'), { value: false })

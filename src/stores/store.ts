@@ -48,6 +48,20 @@ export interface Capabilities {
   readonly shared: 'process' | 'host' | 'network'
   /** What an acknowledged batch survives: nothing, the death of its process (`os`), or a power cut too (`disk`). */
   readonly durable: 'none' | 'os' | 'disk'
+  /** Settings of the server, as found when the store was opened, under which acknowledged batches can be lost. @default none */
+  readonly shortfalls?: readonly Shortfall[]
+}
+
+/** A setting that a hard budget cannot stand on: `{ setting: 'appendfsync', found: 'everysec', needs: 'always', risk: '...' }`. */
+export interface Shortfall {
+  /** The server's own name of the setting; also the name under which `assume` states it. */
+  readonly setting: string
+  /** Absent when the server did not let it be read: then only `assume` can say what it is. */
+  readonly found?: string
+  /** What a hard budget needs it to be. */
+  readonly needs: string
+  /** What can happen as it is, in one sentence. */
+  readonly risk: string
 }
 
 /**

@@ -46,7 +46,7 @@ describe('a store in use', () => {
       expect.objectContaining({ process: kernel.boot, pid: process.pid, mode: 'enforce', state: 'alive', holds: 2, suspended: 0 }),
     ])
     expect(Object.keys(status.processes[0]!).sort()).toEqual(
-      ['holds', 'host', 'leaseTtlMs', 'mode', 'pid', 'process', 'seenAtMs', 'startedAtMs', 'state', 'suspended'].sort(),
+      ['holds', 'host', 'leaseTtlMs', 'mode', 'pid', 'process', 'promise', 'seenAtMs', 'startedAtMs', 'state', 'suspended'].sort(),
     )
   })
 
