@@ -49,7 +49,7 @@ export function boundPrompt(model: NamedModel, params: LanguageModelV4CallOption
   const text = JSON.stringify({ prompt, tools, responseFormat, providerOptions }, (_key, value: unknown) =>
     value instanceof Uint8Array ? `${value.length} bytes` : value,
   )
-  const bytes = new TextEncoder().encode(text).length
+  const bytes = Buffer.byteLength(text)
   const read = optionsRead(model, params)
   const any = (field: string): boolean => read.some((options) => options[field] != null)
   const hosted = tools.flatMap((tool) => (tool.type === 'function' ? [] : hostedNameOf(tool.id)))

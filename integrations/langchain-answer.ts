@@ -17,13 +17,14 @@ export interface LangChainAnswer {
 }
 
 /**
- * Reads what the handler of `wrapModelCall` returned.
+ * Reads what the handler of `wrapModelCall` returned, or a model.
  *
- * @param result - An `AIMessage`, or messages around a structured response: the model's own is the first.
+ * @param result - An `AIMessage`, or messages around a structured response (the model's own is the first), or the
+ *   result of a chat model.
  */
 export function readAnswer(result: unknown): LangChainAnswer {
-  const messages = asFields(result)?.['messages']
-  const message = asFields(Array.isArray(messages) ? (messages as readonly unknown[])[0] : result)
+  const fields = asFields(result)
+  const message = firstOf(fields?.['messages']) ?? asFields(firstOf(fields?.['generations'])?.['message']) ?? fields
   const metadata = asFields(message?.['response_metadata'])
   const reported = asFields(message?.['usage_metadata'])
   const ids = [metadata?.['id'], message?.['id']]
@@ -62,6 +63,10 @@ export function readLangChainUsage(reported: unknown): Usage | undefined {
 /** It is the provider's text, and goes into messages. */
 function tierOf(tier: unknown): string | undefined {
   return typeof tier === 'string' ? tier.slice(0, 64).toWellFormed() : undefined
+}
+
+function firstOf(list: unknown): Fields | undefined {
+  return Array.isArray(list) ? asFields((list as readonly unknown[])[0]) : undefined
 }
 
 function asFields(value: unknown): Fields | undefined {

@@ -1,14 +1,13 @@
 // One call of a tool, behind the gates at the place where the tool itself is called: after other middleware and the
 // tool's schema made of the arguments what they like, and anew each time that somebody repeats the call.
 
-import { interopSafeParseAsync, isInteropZodSchema } from '@langchain/core/utils/types'
 import { interrupt, isGraphBubbleUp } from '@langchain/langgraph'
-import { canonicalJson } from '../src/lib/canonical-json.ts'
 import { findRefusal, type Refusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
-import { runTool, type ToolAmounts } from './guard-function.ts'
-import { toolResult } from './langchain-shared.ts'
-import { CALL, drained, twin } from './langgraph-tools.ts'
+import { toolWorst, type ToolAmounts } from './guard-function.ts'
+import { askedArguments, isGuardedTool, toolResult } from './langchain-shared.ts'
+import { withCalls, type AnyTool } from './langgraph-twin.ts'
+import { scopeOf } from './scope-source.ts'
 
 /** The value of the interrupt of a call that has to be approved. */
 export interface ApprovalRequest {
@@ -35,8 +34,10 @@ export interface Gate {
   over<T>(tool: T): T
   /** Runs `body` when the gates let it; a refusal is the answer. */
   pass(call: PassedCall, body: () => unknown): Promise<unknown>
-  /** Throws the interrupt that asks for an approval, whatever other middleware made of it. */
-  throwIfPaused(): void
+  /** The same around other middleware: when that makes this very call inside, once, it has been asked and counted. */
+  passAround(call: PassedCall, body: () => unknown): Promise<unknown>
+  /** Throws what ends the run, such as the interrupt that asks for an approval, whatever other middleware made of it. */
+  throwIfEnded(): void
 }
 
 /** A call of a tool, where it is made. */
@@ -46,114 +47,101 @@ export interface PassedCall {
   readonly args: unknown
   /** As the model, or other middleware, sent them. */
   readonly sent: unknown
+  /** Aborted, it no longer waits in line for what it counts as. */
+  readonly signal: AbortSignal | undefined
 }
 
 /** The member of a request that carries its gate to the middleware inside. */
 export const GATE: unique symbol = Symbol('holdfast.gate')
 
-interface ToolConfig {
-  readonly toolCall?: { readonly id?: string; readonly args?: unknown }
-  readonly signal?: AbortSignal
-}
-
-interface AnyTool {
-  readonly name: string
-  readonly responseFormat?: string
-  readonly schema?: unknown
-  readonly [CALL]?: (args: unknown, manager: unknown, config: ToolConfig) => unknown
-  invoke?(input: unknown, config?: ToolConfig): Promise<unknown>
-}
-
 /** Makes the gate of one call. */
 export function createGate(source: ScopeSource, { toolAmounts, ask = 'message' }: GateOptions): Gate {
   const twins = new WeakSet()
-  let paused: { readonly error: unknown } | undefined
+  let ended: { readonly error: unknown } | undefined
+  /** What was asked for around other middleware, and has not been run inside. */
+  let asked: string | undefined
 
   /** Throws LangGraph's interrupt. It returns once the graph was resumed without an approval: the answer is no. */
   function askFor(name: string, args: unknown, { details, message }: Refusal): void {
     try {
       interrupt<ApprovalRequest>({ tool: name, args, argsHash: details.argsHash!, agent: details.agent!, reason: message })
     } catch (error) {
-      if (isGraphBubbleUp(error)) paused = { error }
+      if (isGraphBubbleUp(error)) ended = { error }
       throw error
+    }
+  }
+
+  async function passOnce(call: PassedCall, body: (text: string) => unknown): Promise<unknown> {
+    // Who repeats a call that waits for a person would ask the person again.
+    gate.throwIfEnded()
+    const { name, signal } = call
+    const [args, text] = askedArguments(call)
+    const key = JSON.stringify([name, text])
+    let started = asked === key
+    const run = async (): Promise<unknown> => {
+      started = true
+      return body(key)
+    }
+    try {
+      if (started) {
+        asked = undefined
+        return await run()
+      }
+      const action = { kind: 'tool', resource: name, args, worst: toolWorst(name, toolAmounts) }
+      return await scopeOf(source).run(action, run, undefined, undefined, { signal })
+    } catch (error) {
+      // A refusal from inside of a tool, of a model that it calls, is an answer, too: thrown, it would be repeated,
+      // and its text for operators shown to the model.
+      const refusal = isGraphBubbleUp(error) ? undefined : findRefusal(error)
+      if (refusal === undefined) throw error
+      if (!started && ask === 'interrupt' && refusal.code === 'ERR_APPROVAL_REQUIRED') askFor(name, args, refusal)
+      return toolResult(refusal, call)
     }
   }
 
   const gate: Gate = {
     over<T>(tool: T): T {
-      if (typeof tool !== 'object' || tool === null || twins.has(tool)) return tool
-      const guarded = guardedTwin(tool as unknown as AnyTool, gate)
+      if (typeof tool !== 'object' || tool === null || twins.has(tool) || isGuardedTool(tool)) return tool
+      const guarded = withCalls(
+        tool as unknown as AnyTool,
+        async ({ tool: { name, responseFormat }, args, sent, callId: id, config, body }) => {
+          config.signal?.throwIfAborted()
+          let ran = false
+          const result = await gate.pass({ name, id, args, sent, signal: config.signal }, async () => {
+            const answer = await body()
+            ran = true
+            return answer
+          })
+          return ran || responseFormat !== 'content_and_artifact' ? result : [result, undefined]
+        },
+      )
+      if (guarded === undefined) return tool
       twins.add(guarded)
-      return guarded as T
+      return telling(guarded, (error) => (ended = { error })) as T
     },
-    async pass(call, body) {
-      // Who repeats a call that waits for a person would ask the person again.
-      gate.throwIfPaused()
-      const { name } = call
-      const args = hashable(call)
-      try {
-        return await runTool(source, { name, args, amounts: toolAmounts }, body, (refusal) => {
-          if (ask === 'interrupt' && refusal.code === 'ERR_APPROVAL_REQUIRED') askFor(name, args, refusal)
-          return toolResult(refusal, call)
-        })
-      } catch (error) {
-        // A refusal from inside of a tool, of a model that it calls, is an answer, too: thrown, it would be repeated,
-        // and its text for operators shown to the model.
-        const refusal = isGraphBubbleUp(error) ? undefined : findRefusal(error)
-        if (refusal === undefined) throw error
-        return toolResult(refusal, call)
-      }
-    },
-    throwIfPaused() {
-      if (paused !== undefined) throw paused.error
+    pass: (call, body) => passOnce(call, body),
+    passAround: (call, body) =>
+      passOnce(call, (key) => {
+        asked = key
+        return body()
+      }),
+    throwIfEnded() {
+      if (ended !== undefined) throw ended.error
     },
   }
   return gate
 }
 
-function guardedTwin(tool: AnyTool, gate: Gate): AnyTool {
-  const { name, schema } = tool
-  if (typeof tool[CALL] === 'function') {
-    return twin(tool, {
-      async [CALL](args: unknown, manager: unknown, config: ToolConfig = {}) {
-        config.signal?.throwIfAborted()
-        const { id, args: sent } = config.toolCall ?? {}
-        let ran = false
-        const result = await gate.pass({ name, id, args, sent }, async () => {
-          const own = await drained(await tool[CALL]!(args, manager, config), manager)
-          ran = true
-          return own
-        })
-        return ran || tool.responseFormat !== 'content_and_artifact' ? result : [result, undefined]
-      },
-    })
+/** The guarded tool; that it cannot run as a copy is for the developer, and nothing that a model could mend. */
+function telling(tool: AnyTool, onMisuse: (error: unknown) => void): AnyTool {
+  const run = tool.invoke?.bind(tool)
+  const invoke: AnyTool['invoke'] = async (input, config) => {
+    try {
+      return await run?.(input, config)
+    } catch (error) {
+      if (error instanceof TypeError && error.message.includes('uses private members')) onMisuse(error)
+      throw error
+    }
   }
-  if (typeof tool.invoke !== 'function' || typeof name !== 'string') return tool
-  return twin(tool, {
-    async invoke(input: unknown, config?: ToolConfig) {
-      config?.signal?.throwIfAborted()
-      const { type, args, id } = (input ?? {}) as { type?: unknown; args?: unknown; id?: string }
-      const sent = type === 'tool_call' ? args : input
-      return gate.pass({ name, id, args: await parsed(schema, sent), sent }, () => tool.invoke!(input, config))
-    },
-  })
-}
-
-/** What a runnable will make of its arguments; it says itself what is wrong with those that do not fit. */
-async function parsed(schema: unknown, args: unknown): Promise<unknown> {
-  if (!isInteropZodSchema(schema)) return args
-  const result = await interopSafeParseAsync(schema, args)
-  return result.success ? result.data : args
-}
-
-/** A schema may make what is no JSON, such as a date; then what it was made from is asked about. */
-function hashable({ args = null, sent }: PassedCall): unknown {
-  // A tool of one string is called with `{ input }`, so that rules on arguments have a name for it.
-  const given = typeof args === 'string' ? { input: args } : args
-  try {
-    canonicalJson(given, { dropUndefined: true })
-    return given
-  } catch {
-    return sent ?? given
-  }
+  return Object.defineProperty(tool, 'invoke', { value: invoke, configurable: true, enumerable: false, writable: true })
 }

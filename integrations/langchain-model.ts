@@ -1,7 +1,6 @@
 // One model call of `createAgent`: held before it starts, sent with a `fetch` of its own that carries the hold,
 // settled by the HTTP attempt that the hold paid for. Where the HTTP of a model cannot be seen, settled from its usage.
 
-import { BaseChatModel } from '@langchain/core/language_models/chat_models'
 import { withAmbient } from '../src/lib/ambient.ts'
 import { findRefusal, Refusal } from '../src/lib/errors.ts'
 import { sha256 } from '../src/lib/ids.ts'
@@ -11,69 +10,51 @@ import type { Answer, Hold } from '../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../src/waist/scope.ts'
 import { faultOf, isNeverSent, isUnbilled } from './exchange.ts'
 import { readAnswer, type LangChainAnswer } from './langchain-answer.ts'
-import { boundCall, withOwnMaximum, type BoundableRequest, type CallBound } from './langchain-request.ts'
+import { INSIDE, type Inside, type WatchedRequest } from './langchain-inside.ts'
+import { boundCall, clampedSettings, withOwnMaximum, type BoundableRequest, type CallBound } from './langchain-request.ts'
 import { contextOfNow, copyOf, isGuarded, isOpenAiLike, type GuardModelOptions, type OpenAiLikeModel } from './langchain-shared.ts'
+import { callingAlone, carrying, recapOf } from './langchain-unseen.ts'
 import { modelCall, type ModelCall } from './model-call.ts'
 import { scopeOf } from './scope-source.ts'
 import { guardFetch, unguarded } from './transport.ts'
 
 /** The request of `wrapModelCall`, as far as it is used. */
-export interface HoldableRequest extends BoundableRequest {
+export interface HoldableRequest extends BoundableRequest, WatchedRequest {
   readonly model: unknown
   readonly runtime: { readonly signal?: AbortSignal | undefined; readonly configurable?: unknown }
 }
 
-/** Holds the model calls of one middleware. */
+/** Holds the model calls of one agent. */
 export interface CallHolder {
-  /** Holds one call, runs it, and sees to it that its hold ends. */
-  hold<Q extends HoldableRequest, T>(request: Q, handler: (request: Q) => T | PromiseLike<T>): Promise<T>
-  /** The model with a guard under it, if it has none: for one that other middleware puts in the place of the first. */
-  guarded(model: unknown): Promise<unknown>
-}
-
-/** What a held call threw, out of what LangChain made of it; any other error is itself. */
-export function unwrapped(error: unknown): unknown {
-  const { cause } = (error ?? {}) as { readonly cause?: unknown }
-  return typeof cause === 'object' && cause !== null && thrown.has(cause) ? cause : error
-}
-
-/** What the models of one call did inside of all middleware, whatever that made of it. */
-export interface Inside {
-  /** Whether somebody looks there. */
-  isWatched: boolean
-  /** Of the model of the call, or of another one. */
-  refusal: Refusal | undefined
-  /** What models answered. */
-  readonly answers: WeakSet<object>
-}
-
-/** The member of a request that carries its {@link Inside} to the middleware there. */
-export const INSIDE: unique symbol = Symbol('holdfast.inside')
-
-/** The HTTP of one model call. */
-interface Wire {
-  sent: number
-  /** Of the last attempt. */
-  refusal: Refusal | undefined
+  /**
+   * Holds one call, runs it, and sees to it that its hold ends.
+   *
+   * @param isInnermost - Whether what it runs is the model of the request, and nothing else.
+   */
+  hold<Q extends HoldableRequest, T>(request: Q, handler: (request: Q) => T | PromiseLike<T>, isInnermost: boolean): Promise<T>
+  /** The model, guarded: for what other middleware asks it by itself, and for {@link CallHolder.hold}. */
+  guarded(model: unknown, configurable: unknown): Promise<unknown>
 }
 
 interface Held {
   readonly scope: Scope
   readonly hold: Hold
   readonly call: ModelCall
-  readonly wire: Wire
+  /** HTTP attempts of a model whose HTTP is seen, and calls of any other; see {@link carrying}. */
+  readonly begun: { times: number }
   readonly inside: Inside
   /** Whether every HTTP attempt of the model passes a transport guard. */
   readonly seen: boolean
+  readonly isInnermost: boolean
 }
 
-/** What calls threw; module-wide, since a model may be held by one middleware and its agent made by another. */
-const thrown = new WeakSet()
-
-/** Makes the holder of a middleware, with one transport guard for each `fetch` that it finds under a model. */
+/** Makes the holder of an agent, with one transport guard for each `fetch` that it finds under a model. */
 export function createCallHolder(source: ScopeSource, options: GuardModelOptions): CallHolder {
   const guards = new WeakMap<typeof fetch, typeof fetch>()
   const fallback = guardFetch(source, { provider: 'openai', ...options })
+  /** Models whose HTTP cannot be seen as other middleware gets them, by what they were made of; and back. */
+  const alone = new WeakMap<object, object>()
+  const originals = new WeakMap<object, object>()
 
   function guardOver(under: typeof fetch | undefined): typeof fetch {
     if (under === undefined) return fallback
@@ -84,43 +65,77 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
     return guard
   }
 
-  async function holdOne<Q extends HoldableRequest, T>(request: Q, handler: (request: Q) => T | PromiseLike<T>): Promise<T> {
+  async function holdOne<Q extends HoldableRequest, T>(
+    request: Q,
+    handler: (request: Q) => T | PromiseLike<T>,
+    isInnermost: boolean,
+  ): Promise<T> {
     const { signal, configurable } = request.runtime
     signal?.throwIfAborted()
     const scope = scopeOf(source)
-    const model = await resolved(request.model, configurable)
-    const seen = isOpenAiLike(model) ? model : undefined
-    const guard = seen === undefined ? undefined : guardOver(seen.clientConfig.fetch)
-    const recap = seen === undefined ? recapper(model) : undefined
-    const call = await callOf(scope, boundCall(model, request), seen !== undefined, recap !== undefined, options)
-    if (call === undefined) return handler({ ...request, model: seen === undefined ? model : copyOf(seen, { fetch: guard! }) })
+    const given = await resolved(request.model, configurable)
+    const model = originals.get(given) ?? given
+    const seen = isOpenAiLike(model)
+    const bound = boundCall(model, request)
+    const call = await callOf(scope, bound, seen, seen || recapOf(model) !== undefined, options)
+    if (call === undefined)
+      return handler({ ...request, model: seen ? copyOf(model, { fetch: guardOver(model.clientConfig.fetch) }) : model })
     const hold = await scope.begin(call.action, signal === undefined ? {} : { signal })
-    const wire: Wire = { sent: 0, refusal: undefined }
-    const inside: Inside = { isWatched: false, refusal: undefined, answers: new WeakSet() }
-    const held: Held = { scope, hold, call, wire, inside, seen: seen !== undefined }
-    // Only the wire of this very model may claim the hold: what other middleware calls meanwhile has holds of its own.
+    const inside = request[INSIDE] ?? { refusal: undefined }
+    const held: Held = { scope, hold, call, begun: { times: 0 }, inside, seen, isInnermost }
+    // Only this very model may claim the hold: what other middleware calls meanwhile has holds of its own.
     return withAmbient({ hold: undefined }, () =>
       run(held, options.unbilledStatuses, async () => {
-        const ready = seen === undefined ? await recapped(model, recap, held) : wired(seen, held, guard!)
-        return handler({ ...request, model: ready, [INSIDE]: inside })
+        if (seen) return handler({ ...request, model: wired(model, held, guardOver(model.clientConfig.fetch)) })
+        const modelSettings = clampedSettings(request.modelSettings, grantedTo(held))
+        return handler({ ...request, model: await recapped(model, held), ...(modelSettings === undefined ? {} : { modelSettings }) })
       }),
     )
   }
 
-  return {
-    async guarded(model) {
-      const known = await resolved(model, undefined)
-      return isOpenAiLike(known) && !isGuarded(known) ? copyOf(known, { fetch: guardOver(known.clientConfig.fetch) }) : known
+  /** The same model, each call of which is held by itself; as it is where it cannot be made anew. */
+  function heldAlone(model: object): object {
+    const copy = recapOf(model)?.()
+    if (copy === undefined) return model
+    callingAlone(copy, async (messages, callOptions, ask) => {
+      const { tools = [], signal, ...modelSettings } = plain(callOptions) as { tools?: readonly unknown[]; signal?: AbortSignal }
+      const request = { model, messages: messages as HoldableRequest['messages'], tools, modelSettings, runtime: { signal } }
+      return holder.hold(request, (ready) => ask(ready.model, ready.modelSettings), true)
+    })
+    alone.set(model, copy)
+    originals.set(copy, model)
+    return copy
+  }
+
+  const holder: CallHolder = {
+    async guarded(given, configurable) {
+      const model = await resolved(given, configurable)
+      if (isOpenAiLike(model)) return isGuarded(model) ? model : copyOf(model, { fetch: guardOver(model.clientConfig.fetch) })
+      return originals.has(model) ? model : (alone.get(model) ?? heldAlone(model))
     },
-    async hold(request, handler) {
+    async hold(request, handler, isInnermost) {
+      const { [INSIDE]: inside } = request
       try {
-        return await holdOne(request, handler)
+        const result = await holdOne(request, handler, isInnermost)
+        if (isInnermost && inside !== undefined) inside.refusal = undefined
+        return result
       } catch (error) {
-        if (typeof error === 'object' && error !== null) thrown.add(error)
-        throw error
+        const refusal = findRefusal(error)
+        if (refusal !== undefined && inside !== undefined) inside.refusal = refusal
+        throw refusal ?? error
       }
     },
   }
+  return holder
+}
+
+/** What of the options of a call can be sent; LangChain has its own things among them, such as a store. */
+function plain(options: unknown): object {
+  const isSent = (value: unknown): boolean =>
+    typeof value !== 'object' ||
+    value === null ||
+    [Object.prototype, Array.prototype, AbortSignal.prototype].includes(Object.getPrototypeOf(value) as object)
+  return Object.fromEntries(Object.entries(options ?? {}).filter(([, value]) => isSent(value)))
 }
 
 /** Models that are named by a string, or set by the configuration of a run, are made when they are first needed. */
@@ -146,15 +161,15 @@ function callOf(
 }
 
 /** The model with the cap that was granted, and a `fetch` that runs in the context of this call, whoever calls it and when. */
-function wired(model: OpenAiLikeModel, { hold, call, wire }: Held, guard: typeof fetch): OpenAiLikeModel {
+function wired(model: OpenAiLikeModel, { hold, call, begun, inside }: Held, guard: typeof fetch): OpenAiLikeModel {
   const { capSet, outputTokensPerChoice } = call.bound
   const cap = hold.caps.maxOutputTokens ?? outputTokensPerChoice
   const here = withAmbient({ hold }, contextOfNow)
   const fetch: typeof globalThis.fetch = async (input, init) => {
-    wire.sent += 1
-    wire.refusal = undefined
+    begun.times += 1
     const response = await here(guard, input, init)
-    if (response.status === 402) wire.refusal = await refusalIn(response)
+    if (response.ok) inside.refusal = undefined
+    else if (response.status === 402) inside.refusal = (await refusalIn(response)) ?? inside.refusal
     return response
   }
   // The guard sends through `under`; the mark tells others that there is a guard.
@@ -173,118 +188,56 @@ async function refusalIn(response: Response): Promise<Refusal | undefined> {
   }
 }
 
-/** Makes a model like this one with another cap, when its constructor is known to take one by the name that LangChain has for it. */
-type Recap = (maxTokens: number | undefined) => object
-
-function recapper(model: object): Recap | undefined {
-  const {
-    lc_kwargs: fields,
-    lc_serializable_keys: kept,
-    maxTokens: own,
-  } = model as {
-    readonly lc_kwargs?: object
-    readonly lc_serializable_keys?: unknown
-    readonly maxTokens?: unknown
-  }
-  const Model = model.constructor as new (fields: object) => { readonly maxTokens?: unknown }
-  // With a list of keys LangChain has kept those only, and the new model would lack the others, such as its address.
-  if (fields === undefined || kept !== undefined || !('maxTokens' in model)) return undefined
-  const recap = (maxTokens: unknown): { readonly maxTokens?: unknown } =>
-    // Retries of LangChain would run under one hold, which pays for one attempt.
-    new Model({ ...fields, maxRetries: 0, ...(maxTokens === undefined ? {} : { maxTokens }) })
-  try {
-    return recap(77).maxTokens === 77 && Object.is(recap(own).maxTokens, own) ? recap : undefined
-  } catch {
-    // A constructor that wants something else.
-    return undefined
-  }
+/** Output tokens of each choice that a hold pays for. */
+function grantedTo({ hold, call: { bound } }: Held): number {
+  return Math.min(hold.caps.maxOutputTokens ?? bound.outputTokensPerChoice, bound.outputTokensPerChoice)
 }
 
 /** A model whose HTTP cannot be seen, with the cap that was granted; refused when a smaller one was granted than it keeps to. */
-async function recapped(model: object, recap: Recap | undefined, { scope, hold, call }: Held): Promise<object> {
-  const { outputTokensPerChoice: asked, capSet } = call.bound
-  const granted = Math.min(hold.caps.maxOutputTokens ?? asked, asked)
-  if (recap !== undefined) return carrying(recap(capSet && granted === asked ? undefined : granted), hold)
+async function recapped(model: object, held: Held): Promise<object> {
+  const { scope, hold, call, begun } = held
+  const recap = recapOf(model)
+  if (recap !== undefined) return carrying(recap(grantedTo(held)), hold, () => (begun.times += 1))
+  begun.times = 1
   warnOnce(
     'unseen-model',
     `\`${model.constructor.name}\` can be given neither a guarded fetch nor an output cap: its own retries run under one hold. Set maxRetries: 0 on it.`,
   )
-  if (granted === asked) return model
+  if (grantedTo(held) === call.bound.outputTokensPerChoice) return model
   await hold.release('the model cannot be given the output cap that was granted')
   const wouldPass = 'set maxTokens on the model'
   scope.refuse(new Refusal('ERR_UNMETERED', `\`${call.action.resource}\` cannot be given an output cap; ${wouldPass}.`, { wouldPass }))
   return model
 }
 
-/** Where chat models of LangChain keep how they stream. */
-const STREAM = '_streamResponseChunks'
-
-/** Gives the calls of a model their hold: a guard of the user's may be under it, and would hold for itself. */
-function carrying(model: object, hold: Hold): object {
-  const { _generate: generate, [STREAM]: stream } = model as {
-    readonly _generate?: (...args: unknown[]) => unknown
-    readonly [STREAM]?: (...args: unknown[]) => AsyncGenerator
-  }
-  const inHold = <T>(fn: () => T): T => withAmbient({ hold }, fn)
-  if (typeof generate === 'function') define(model, '_generate', (...args: unknown[]) => inHold(() => generate.apply(model, args)))
-  // LangChain knows by this member whether a model can stream, so one that cannot has to stay without its own.
-  if (typeof stream !== 'function' || stream === BaseChatModel.prototype[STREAM]) return model
-  define(model, STREAM, async function* (...args: unknown[]) {
-    const chunks = inHold(() => stream.apply(model, args))
-    try {
-      for (let step = await inHold(() => chunks.next()); step.done !== true; step = await inHold(() => chunks.next())) yield step.value
-    } finally {
-      await chunks.return(undefined)
-    }
-  })
-  return model
-}
-
-function define(model: object, name: string, value: unknown): void {
-  Object.defineProperty(model, name, { value, configurable: true, enumerable: false, writable: true })
-}
-
 /** Runs the call with its hold in the task, and ends the hold. */
 async function run<T>(held: Held, unbilledStatuses: readonly number[] | undefined, send: () => T | PromiseLike<T>): Promise<T> {
-  const { hold, wire } = held
   let result: T
   try {
     result = await send()
   } catch (error) {
-    const refusal = findRefusal(error) ?? wire.refusal
-    if (held.seen) await letGo(held)
-    else await endFailed(hold, error, unbilledStatuses)
-    throw refusal ?? error
+    if (held.seen || held.begun.times === 0) await letGo(held)
+    else await endFailed(held.hold, error, unbilledStatuses)
+    throw error
   }
-  const answer = readAnswer(result)
-  if (held.seen) await endSeen(held, answer)
-  else await endUnseen(held, answer)
-  const swallowed = swallowedBy(held, result, answer)
-  if (swallowed !== undefined) throw swallowed
+  await endAnswered(held, readAnswer(result))
   return result
 }
 
-/**
- * The refusal of an attempt that other middleware made an answer of: nobody would learn of it. What a model answered
- * was paid for, and is the answer, whatever else was refused. Where nobody looks inside, it is known by its usage.
- */
-function swallowedBy({ wire, inside }: Held, result: unknown, { usage }: LangChainAnswer): Refusal | undefined {
-  const isOfModel = inside.isWatched ? inside.answers.has(result as object) : usage !== undefined
-  return isOfModel ? undefined : (inside.refusal ?? wire.refusal)
+/** Lets go of a hold that nothing has claimed: what was sent was held by the transport guard itself. */
+async function letGo({ hold, begun }: Held): Promise<void> {
+  await hold.claim()?.release(begun.times === 0 ? 'no request was sent' : 'its HTTP attempts were held by themselves')
 }
 
-/** Lets go of a hold that no attempt has claimed: what was sent was held by the transport guard itself. */
-async function letGo({ hold, wire }: Held): Promise<void> {
-  await hold.claim()?.release(wire.sent === 0 ? 'no request was sent' : 'its HTTP attempts were held by themselves')
-}
-
-async function endSeen(held: Held, answer: LangChainAnswer): Promise<void> {
-  const { hold, wire, call } = held
-  if (wire.sent === 0) return answer.isLocal ? letGo(held) : endUnseen(held, answer)
+async function endAnswered(held: Held, answer: LangChainAnswer): Promise<void> {
+  const { hold, begun, call, seen, isInnermost } = held
+  if (begun.times === 0 && answer.isLocal) return letGo(held)
+  if (!seen || begun.times === 0) return endUnseen(held, answer)
   await letGo(held)
   const used = usedOf(held, answer)
-  // The attempt decided; what LangChain counted is compared with it. Of several, nobody knows which one answered.
-  if (hold.state === 'settled' && wire.sent === 1 && used !== undefined && call.bound.hostedTools.length === 0)
+  // The attempt decided; what LangChain counted is compared with it. Of several, and of what other middleware may have
+  // called, nobody knows which one answered.
+  if (isInnermost && hold.state === 'settled' && begun.times === 1 && used !== undefined && call.bound.hostedTools.length === 0)
     await hold.settle(used.amounts, used.answer)
 }
 

@@ -32,12 +32,17 @@ const OPAQUE_FIELDS = ['previous_response_id', 'conversation', 'prompt', 'contex
 /** Fields of a request that switch a search on. */
 const SEARCH_FIELDS = ['web_search_options', 'search_parameters', 'plugins']
 
+/** Fields of `modelSettings` that may cap the output of some model; those of `@langchain/openai` read none of them. */
+const CAP_SETTINGS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'maxTokens', 'maxOutputTokens']
+
 type Fields = Readonly<Record<string, unknown>>
 
 /** What is read of the request of `wrapModelCall`. */
 export interface BoundableRequest {
   readonly messages: readonly BaseMessage[]
   readonly systemMessage?: BaseMessage | undefined
+  /** Where other middleware changed it, the message is still the old one. */
+  readonly systemPrompt?: unknown
   readonly tools?: readonly unknown[]
   readonly toolChoice?: unknown
   readonly responseFormat?: unknown
@@ -58,11 +63,13 @@ export interface CallBound {
 /** Reads the request of a model call. */
 export function boundCall(model: object, request: BoundableRequest): CallBound {
   const params = paramsOf(model, request.modelSettings)
-  const messages = request.systemMessage === undefined ? request.messages : [request.systemMessage, ...request.messages]
+  const { systemMessage, systemPrompt } = request
+  const messages = systemMessage === undefined ? request.messages : [systemMessage, ...request.messages]
+  const prompt = systemPrompt === systemMessage?.text ? undefined : systemPrompt
   const tools = (request.tools ?? []).map(wireTool)
   const format = wireFormat(request.responseFormat)
   const text = JSON.stringify(
-    { messages: messages.map(wireMessage), tools, toolChoice: request.toolChoice, format, params },
+    { messages: messages.map(wireMessage), prompt, tools, toolChoice: request.toolChoice, format, params },
     (_key, value) => (value instanceof Uint8Array ? `${value.length} bytes` : (value as unknown)),
   )
   const bytes = new TextEncoder().encode(text).length
@@ -80,7 +87,7 @@ export function boundCall(model: object, request: BoundableRequest): CallBound {
     bytes: bytes + Math.ceil(bytes * WIRE_SHARE) + WIRE_BYTES,
     facts: {
       model: modelId as string,
-      caps: capsOf(model, params),
+      caps: capsOf(model, params, request.modelSettings),
       maxToolCalls: params['max_tool_calls'],
       named: OPAQUE_FIELDS.some((field) => params[field] != null) || messages.some((message) => isOpaque(message, params)),
       hostedTools: [...new Set(hosted)],
@@ -94,12 +101,12 @@ export function boundCall(model: object, request: BoundableRequest): CallBound {
 }
 
 /**
- * For a model that cannot be given a cap: the most that it puts out by itself.
+ * For a model that cannot be given a cap: the most that it puts out by itself, whatever the settings of the call say.
  *
  * @throws {Refusal} `ERR_UNMETERED` when nobody knows that.
  */
 export function withOwnMaximum(facts: RequestFacts, { maxOutputTokens, contextWindow }: BoundOptions): RequestFacts {
-  if (Object.values(facts.caps).some((cap) => cap != null)) return facts
+  if ((facts.caps['maxTokens'] ?? facts.caps['maxOutputTokens']) != null) return facts
   const most = maxOutputTokens ?? contextWindow
   if (most !== undefined) return { ...facts, caps: { maxOutputTokens: most } }
   const wouldPass = 'add `maxOutputTokens` to the price of the model'
@@ -108,18 +115,28 @@ export function withOwnMaximum(facts: RequestFacts, { maxOutputTokens, contextWi
   })
 }
 
+/** The settings of a call, where a model may read them, with no larger output cap than what was granted. */
+export function clampedSettings(settings: unknown, granted: number): Fields | undefined {
+  if (settings == null) return undefined
+  const larger = Object.entries(settings).filter(([field, cap]) => CAP_SETTINGS.includes(field) && typeof cap === 'number' && cap > granted)
+  return { ...settings, ...Object.fromEntries(larger.map(([field]) => [field, granted])) }
+}
+
 /** What the model sends beside messages and tools, as it says itself; settings of the call are in it. */
 function paramsOf(model: object, settings: unknown): Fields {
   const { invocationParams } = model as { invocationParams?: (options: unknown) => unknown }
   if (!isOpenAiLike(model) || invocationParams === undefined) return (settings ?? {}) as Fields
-  return { ...(settings as Fields | undefined), ...(invocationParams.call(model, settings ?? {}) as Fields) }
+  const sent = Object.entries(settings ?? {}).filter(([field]) => !CAP_SETTINGS.includes(field))
+  return { ...Object.fromEntries(sent), ...(invocationParams.call(model, settings ?? {}) as Fields) }
 }
 
-/** Caps of output tokens, in every place where a provider may look for one. */
-function capsOf(model: object, params: Fields): Fields {
+/** Caps of output tokens, in every place where a model or its provider may look for one. */
+function capsOf(model: object, params: Fields, settings: unknown): Fields {
   const { max_tokens, max_completion_tokens, max_output_tokens } = params
-  const own = isOpenAiLike(model) ? {} : { maxTokens: limitOf(model, 'maxTokens'), maxOutputTokens: limitOf(model, 'maxOutputTokens') }
-  return { max_tokens, max_completion_tokens, max_output_tokens, ...own }
+  if (isOpenAiLike(model)) return { max_tokens, max_completion_tokens, max_output_tokens }
+  const asked = Object.entries(settings ?? {}).filter(([field]) => CAP_SETTINGS.includes(field))
+  const own = { maxTokens: limitOf(model, 'maxTokens'), maxOutputTokens: limitOf(model, 'maxOutputTokens') }
+  return { ...Object.fromEntries(asked.map(([field, cap]) => [`modelSettings.${field}`, cap])), ...own }
 }
 
 /** In LangChain -1 stands for no limit. */
@@ -156,7 +173,8 @@ function wireTool(tool: unknown): Fields {
   const { name, description, schema, type, extras } = tool as Fields
   const defined = (extras as Fields | undefined)?.['providerToolDefinition'] as Fields | undefined
   if (defined !== undefined) return defined
-  if (schema === undefined && typeof type === 'string') return tool as Fields
+  // As its provider has it: with its own words for what it is called with.
+  if (schema === undefined) return typeof type === 'string' ? (tool as Fields) : { type: 'function', ...(tool as Fields) }
   return { type: 'function', function: { name, description, parameters: schemaOf(schema) } }
 }
 

@@ -4,6 +4,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { BaseCallbackHandler } from '@langchain/core/callbacks/base'
 import { ToolMessage } from '@langchain/core/messages'
+import { canonicalJson } from '../src/lib/canonical-json.ts'
 import type { Refusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
 import { scopeOf } from './scope-source.ts'
@@ -171,10 +172,41 @@ function nameOf(model: unknown, extra: Fields | undefined): string {
   return ((name as string | undefined) ?? 'unknown').slice(0, 200).toWellFormed()
 }
 
+/** Marks a tool whose own call asks the gates. In the registry of the process, since two copies of this package are normal. */
+const GUARDED_TOOL = Symbol.for('holdfast.guarded-tool')
+
+/** Marks a tool that asks the gates by itself, and returns it. A copy by spread has neither its call nor the mark. */
+export function markGuardedTool<T extends object>(tool: T): T {
+  return Object.defineProperty(tool, GUARDED_TOOL, { value: true, configurable: true })
+}
+
+/** Whether a tool asks the gates by itself: asked twice, the first gate uses up the approval that the second one wants. */
+export function isGuardedTool(tool: unknown): boolean {
+  return typeof tool === 'object' && tool !== null && GUARDED_TOOL in tool
+}
+
 /** The call that a tool's message answers. */
 export interface AnsweredCall {
   readonly id?: string | undefined
   readonly name: string
+}
+
+/**
+ * What the gates are asked about, and that as canonical JSON: what the tool gets, after its schema has read it. A
+ * schema may make of it what is no JSON, such as a date; then it is what was sent, and which the rest was made from.
+ */
+export function askedArguments({ args = null, sent }: { readonly args?: unknown; readonly sent: unknown }): [args: unknown, text: string] {
+  const asked = (given: unknown): [unknown, string] => {
+    // A tool of one string is called with `{ input }`, so that rules on arguments have a name for it.
+    const object = typeof given === 'string' ? { input: given } : given
+    return [object, canonicalJson(object, { dropUndefined: true })]
+  }
+  try {
+    return asked(args)
+  } catch (error) {
+    if (sent === undefined) throw error
+    return asked(sent)
+  }
 }
 
 /** A refusal as the answer of a tool: the model reads what to do, and the loop goes on. */

@@ -1,6 +1,7 @@
 // Tools of an agent behind the gates, and an agent as a tool of another one. What is refused becomes the answer of the
 // tool, whose text is for the model; the loop goes on.
 
+import { raceWithSignal } from '@langchain/core/runnables'
 import { tool, type DynamicStructuredTool } from '@langchain/core/tools'
 import type { ToolMessage } from '@langchain/core/messages'
 import { isGraphBubbleUp, type Command } from '@langchain/langgraph'
@@ -17,6 +18,7 @@ export interface AskedCall {
   readonly toolCall: AnsweredCall & { readonly args: unknown }
   /** None for one that only other middleware knows, or nobody. */
   readonly tool?: unknown
+  readonly runtime?: { readonly signal?: AbortSignal | undefined }
 }
 
 /** How tools are guarded. */
@@ -43,31 +45,28 @@ const MAX_NAME_LENGTH = 1_024
 /**
  * Runs a call of a tool behind the gates; an error of it becomes what the model may read. The gates stand at the tool
  * itself, inside of all other middleware: this is outside of it, so that nothing can swallow what they say.
- *
- * @param isGuardedInside - Whether {@link overGuardedTools} is in every other middleware.
  */
 export async function guardToolCall<Q extends AskedCall>(
   source: ScopeSource,
   { toolErrors = 'message', ...options }: ToolGuardOptions,
   request: Q,
   handler: (request: Q) => ToolMessage | Command | PromiseLike<ToolMessage | Command>,
-  isGuardedInside = false,
 ): Promise<ToolMessage | Command> {
   const { toolCall, tool: called } = request
   const { name, args, id } = toolCall
   // The name may be the invention of a model; of one that is none nothing can run.
   if (name === '' || name.length > MAX_NAME_LENGTH || !name.isWellFormed()) return errorResult('Error: this is not a valid tool.', toolCall)
   const gate = createGate(source, options)
+  const run = async (): Promise<unknown> => handler({ ...request, tool: gate.over(called), [GATE]: gate })
   try {
-    // A tool that only other middleware has is behind no gate in there; so the gates are around all of it.
-    const result =
-      called === undefined && !isGuardedInside
-        ? await gate.pass({ name, id, args, sent: args }, () => handler(request))
-        : await handler({ ...request, tool: gate.over(called), [GATE]: gate })
-    gate.throwIfPaused()
+    // A tool that only other middleware has may be run by it, behind no gate in there: so they are around all of it.
+    const result = await (called === undefined
+      ? gate.passAround({ name, id, args, sent: args, signal: request.runtime?.signal }, run)
+      : run())
+    gate.throwIfEnded()
     return result as ToolMessage | Command
   } catch (error) {
-    gate.throwIfPaused()
+    gate.throwIfEnded()
     return answerTo(error, toolCall, toolErrors)
   }
 }
@@ -106,13 +105,19 @@ function answerTo(error: unknown, call: AnsweredCall, toolErrors: 'message' | 't
   return errorResult(`${String(error)}\n Please fix your mistakes.`, call)
 }
 
+/** What an agent that takes over is given beside its work. */
+export interface HandoffOptions {
+  /** Aborted when the run that handed over is. */
+  readonly signal?: AbortSignal
+}
+
 /** An agent that takes over: a function, or an agent of LangChain that spends from the scope it runs in. */
 export type HandoffAgent =
-  | ((message: string, scope: Scope) => unknown)
-  | { invoke(input: { messages: { role: 'user'; content: string }[] }): PromiseLike<unknown> }
+  | ((message: string, scope: Scope, options: HandoffOptions) => unknown)
+  | { invoke(input: { messages: { role: 'user'; content: string }[] }, options?: HandoffOptions): PromiseLike<unknown> }
 
 /** Options of {@link handoffTool}. */
-export interface HandoffToolOptions extends Omit<HandoffRequest, 'instruction' | 'context'> {
+export interface AgentToolOptions extends Omit<HandoffRequest, 'instruction' | 'context'> {
   readonly name: string
   /** For the model: what the other agent is good for. */
   readonly description: string
@@ -139,27 +144,31 @@ const HANDOFF_SCHEMA = {
 
 /**
  * A tool that hands work to another agent with a budget of its own, which is moved out of this one's; what is left
- * comes back when it is done. The answer is the last text of that agent, or what a refusal tells the model.
+ * comes back when it is done, or when the run is aborted. The answer is the last text of that agent, or what a refusal
+ * tells the model.
  */
-export function handoffTool({ name, description, agent, scope: source, ...request }: HandoffToolOptions): DynamicStructuredTool {
+export function handoffTool({ name, description, agent, scope: source, ...request }: AgentToolOptions): DynamicStructuredTool {
   const run = async (input: unknown, config: unknown): Promise<string | ToolMessage> => {
     const { instruction, context } = input as HandoffArguments
+    const { toolCall, signal } = (config ?? {}) as { readonly toolCall?: { readonly id?: string }; readonly signal?: AbortSignal }
+    const options: HandoffOptions = signal === undefined ? {} : { signal }
     try {
       const giver = scopeOf(source)
-      const handoff = await giver.handoff({ ...request, instruction, ...(context === undefined ? {} : { context }) })
+      const handoff = await giver.handoff({ ...request, instruction, ...(context === undefined ? {} : { context }) }, options)
       const { scope, message } = handoff
+      const work = async (): Promise<unknown> =>
+        typeof agent === 'function'
+          ? agent(message, scope, options)
+          : agent.invoke({ messages: [{ role: 'user', content: message }] }, options)
       try {
-        const result = await scope.enter(async () =>
-          typeof agent === 'function' ? agent(message, scope) : agent.invoke({ messages: [{ role: 'user', content: message }] }),
-        )
-        return textOf(result)
+        // Who leaves does not wait for an agent that goes on: its budget comes back, so that it can spend no more.
+        return textOf(await raceWithSignal(scope.enter(work), signal))
       } finally {
         await close(handoff, giver)
       }
     } catch (error) {
       const refusal = findRefusal(error)
       if (refusal === undefined) throw error
-      const { toolCall } = config as { readonly toolCall?: { readonly id?: string } }
       return toolResult(refusal, { name, id: toolCall?.id })
     }
   }

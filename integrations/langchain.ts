@@ -2,19 +2,17 @@
 // nothing can swallow a refusal, with gates at the tools themselves; and guards for the models that run elsewhere.
 
 import '../src/lib/runtime.ts'
-import {
-  createAgent,
-  createMiddleware,
-  type AgentMiddleware,
-  type AnyAgentMiddleware,
-  type CreateAgentParams,
-  type ReactAgent,
-} from 'langchain'
+import type { ClientTool, ServerTool } from '@langchain/core/tools'
+import type { InteropZodObject } from '@langchain/core/utils/types'
+import type { StateDefinitionInit } from '@langchain/langgraph'
+import { createAgent, createMiddleware, type AgentMiddleware, type AnyAgentMiddleware, type AnyAnnotationRoot } from 'langchain'
 import { findRefusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
-import { createCallHolder, INSIDE, unwrapped, warnOnce, type CallHolder, type Inside } from './langchain-model.ts'
-import { isOpenAiLike, type GuardModelOptions } from './langchain-shared.ts'
-import { guardToolCall, overGuardedTools, type ToolGuardOptions } from './langchain-tools.ts'
+import { INSIDE, unwrapped, watched, type WatchedRequest } from './langchain-inside.ts'
+import { createCallHolder, warnOnce, type CallHolder } from './langchain-model.ts'
+import { isGuardedTool } from './langchain-shared.ts'
+import { guardToolCall, overGuardedTools } from './langchain-tools.ts'
+import type { AgentOf, AnyResponseFormat, GuardAgentOptions, ListedMiddleware, MiddlewareOptions, Transformers } from './langchain-types.ts'
 import { scopeOf } from './scope-source.ts'
 
 export { findRefusal } from '../src/lib/errors.ts'
@@ -23,15 +21,10 @@ export { guardModel, holdfastCallbacks } from './langchain-shared.ts'
 export type { GuardModelOptions } from './langchain-shared.ts'
 export { handoffTool } from './langchain-tools.ts'
 export type { ApprovalRequest } from './langchain-gate.ts'
-export type { HandoffAgent, HandoffToolOptions, ToolGuardOptions } from './langchain-tools.ts'
+export type { AgentToolOptions, HandoffAgent, HandoffOptions, ToolGuardOptions } from './langchain-tools.ts'
+export type { AgentOf, AnyResponseFormat, GuardAgentOptions, ListedMiddleware, MiddlewareOptions, Transformers } from './langchain-types.ts'
 export { guardFetch } from './transport.ts'
 export type { GuardOptions } from './transport.ts'
-
-/** Options of {@link holdfastMiddleware}. */
-export interface MiddlewareOptions extends GuardModelOptions, ToolGuardOptions {
-  /** False for an agent without tools: `wrapToolCall` adds a node to its graph. @default true */
-  readonly tools?: boolean
-}
 
 /** Name of the middleware in an agent's list. */
 const NAME = 'holdfast'
@@ -50,121 +43,100 @@ const SWALLOWING = /retry|fallback|error|emulator/i
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
  */
 export function holdfastMiddleware(source?: ScopeSource, options: MiddlewareOptions = {}): AgentMiddleware {
-  const holder = createCallHolder(source, options)
-  const middleware = middlewareOver(holder, source, options)
-  made.set(middleware, { holder, source, options })
+  const middleware = middlewareOver(createCallHolder(source, options), source, options)
+  made.set(middleware, { source, options })
   return middleware
 }
 
-/** What a middleware was made of. */
-interface Made {
-  readonly holder: CallHolder
-  readonly source: ScopeSource
-  readonly options: MiddlewareOptions
-}
+/** What a middleware was made of, so that an agent which finds one in its list holds everything where that does. */
+const made = new WeakMap<object, { readonly source: ScopeSource; readonly options: MiddlewareOptions }>()
 
-/** So that an agent which finds one in its list holds everything where that does. */
-const made = new WeakMap<object, Made>()
+/** Where the models of an agent are held, as far as its outermost middleware knows: here, or by other middleware inside. */
+type HoldingPlace = 'around-others' | 'innermost' | 'inside-others'
 
-/** @param inAgent - Whether every other middleware is known, and guarded inside. */
 function middlewareOver(
   holder: CallHolder,
   source: ScopeSource,
   { tools = true, ...options }: MiddlewareOptions,
-  inAgent = false,
+  place: HoldingPlace = 'around-others',
 ): AgentMiddleware {
-  const middleware = createMiddleware({
+  return createMiddleware({
     name: NAME,
-    wrapModelCall: (request, handler) => holder.hold(request, handler),
-    ...(tools ? { wrapToolCall: (request, handler) => guardToolCall(source, options, request, handler, inAgent) } : {}),
+    wrapModelCall: (request, handler) =>
+      watched(request, async (seen) => {
+        if (place !== 'inside-others') return holder.hold(seen, handler, place === 'innermost')
+        return handler({ ...seen, model: (await holder.guarded(seen.model, seen.runtime.configurable)) as typeof seen.model })
+      }),
+    ...(tools ? { wrapToolCall: (request, handler) => guardToolCall(source, options, request, handler) } : {}),
   })
-  return middleware
-}
-
-/** A middleware as lists have it. LangChain's own type does not accept its own middleware under `exactOptionalPropertyTypes`. */
-export interface ListedMiddleware {
-  readonly name: string
-  readonly wrapModelCall?: unknown
-  readonly wrapToolCall?: unknown
-  readonly tools?: readonly unknown[] | undefined
-}
-
-/** Options of {@link guardAgent}: those of `createAgent`, and of holdfast. */
-export interface GuardAgentOptions extends Omit<CreateAgentParams, 'middleware' | 'responseFormat' | 'stateSchema' | 'contextSchema'> {
-  /** Other middleware, outermost first; they run inside of holdfast. @default none */
-  readonly middleware?: readonly ListedMiddleware[]
-  readonly responseFormat?: unknown
-  readonly stateSchema?: unknown
-  readonly contextSchema?: unknown
-  /** The scope, a function that returns one, or nothing for that of `scope.enter`. */
-  readonly scope?: ScopeSource
-  /** How calls are guarded; `tools` is whether the agent has any. `tools: false` leaves them to `guardTools` of `holdfast/langgraph`. */
-  readonly holdfast?: MiddlewareOptions
 }
 
 /**
- * `createAgent` with holdfast as its outermost middleware. The model of a call has a guard under it, also when other
- * middleware repeats the call or takes another model of `@langchain/openai`; `invoke` and `stream` are one
- * run of the scope, so that a refusal that ends the work stands for all of it. `invoke` rejects with the `Refusal`
- * itself; from a stream `findRefusal(error)` finds it.
+ * `createAgent` with holdfast as its outermost middleware. Each call of a model is held where it is made, inside of
+ * all other middleware, also when that repeats the call, enlarges it or takes another model; `invoke` and `stream`
+ * are one run of the scope, so that a refusal that ends the work stands for all of it. `invoke` rejects with the
+ * `Refusal` itself; from a stream `findRefusal(error)` finds it.
  *
- * @throws {TypeError} For a `holdfastMiddleware` in the list that has another scope.
+ * @throws {TypeError} For a `holdfastMiddleware` in the list beside another scope, or beside `holdfast`.
  */
-export function guardAgent({ scope, holdfast = {}, ...options }: GuardAgentOptions): ReactAgent {
+export function guardAgent<
+  const F extends AnyResponseFormat = undefined,
+  S extends StateDefinitionInit | undefined = undefined,
+  C extends AnyAnnotationRoot | InteropZodObject = AnyAnnotationRoot,
+  const M extends readonly ListedMiddleware[] = readonly [],
+  const T extends readonly (ClientTool | ServerTool)[] = readonly (ClientTool | ServerTool)[],
+  const X extends Transformers = readonly [],
+>({ scope, holdfast, ...options }: GuardAgentOptions<F, S, C, M, T, X>): AgentOf<F, S, C, M, T, X> {
   const { tools = [], middleware = [] } = options
   const others = middleware.filter(({ name }) => name !== NAME)
   const own = middleware.filter(({ name }) => name === NAME)
   warnOfList(middleware)
   const allTools = [...tools, ...others.flatMap((one) => one.tools ?? [])]
-  const hasTools = allTools.length > 0 || others.some((one) => one.wrapToolCall !== undefined)
-  const toolErrors = others.some(({ wrapToolCall }) => wrapToolCall !== undefined) ? 'throw' : 'message'
+  const wrapsTools = others.some(({ wrapToolCall }) => wrapToolCall !== undefined)
   const listed = own.length === 1 ? made.get(own[0]!) : undefined
+  if (listed !== undefined) assertOnce(listed.source, scope, holdfast)
   const source = listed?.source ?? scope
-  if (scope !== undefined && source !== scope) {
-    throw new TypeError('`scope` is not the one of the `holdfastMiddleware` in `middleware`. Give it once: leave the middleware out.')
+  const settings = {
+    toolErrors: wrapsTools ? ('throw' as const) : ('message' as const),
+    tools: allTools.length > 0 || wrapsTools,
+    ...(listed?.options ?? holdfast),
   }
-  const holder = listed?.holder ?? createCallHolder(source, holdfast)
-  const settings = listed?.options ?? { toolErrors, tools: hasTools, ...holdfast }
-  // One that is not known here, of another copy of this package, stays as it is.
-  const first = own.length > 0 && listed === undefined ? own : [middlewareOver(holder, source, settings, true)]
+  warnOfAmounts(allTools, settings)
+  const holder = createCallHolder(source, settings)
   const innermost = others.findLast(({ wrapModelCall }) => wrapModelCall !== undefined)
-  const parameters = {
-    ...options,
-    middleware: [...first, ...others.map((one) => overGuardedTools(overGuardedModels(one, holder, one === innermost), allTools))],
-  }
-  return inRuns(createAgent(parameters as unknown as Parameters<typeof createAgent>[0]) as unknown as ReactAgent, source)
+  // One that is not known here, of another copy of this package, stays as it is.
+  const isForeign = own.length > 0 && listed === undefined
+  const first = isForeign ? own : [middlewareOver(holder, source, settings, innermost === undefined ? 'innermost' : 'inside-others')]
+  const over = (one: ListedMiddleware): ListedMiddleware => overGuardedTools(overHeldModels(one, holder, one === innermost), allTools)
+  const parameters = { ...options, middleware: [...first, ...others.map(over)] }
+  return inRuns(createAgent(parameters as unknown as Parameters<typeof createAgent>[0]) as unknown as AgentOf<F, S, C, M, T, X>, source)
+}
+
+function assertOnce(listed: ScopeSource, scope: ScopeSource, holdfast: MiddlewareOptions | undefined): void {
+  const once = 'Give it once: leave the middleware out.'
+  if (scope !== undefined && listed !== scope)
+    throw new TypeError(`\`scope\` is not the one of the \`holdfastMiddleware\` in \`middleware\`. ${once}`)
+  if (holdfast !== undefined)
+    throw new TypeError(`\`holdfast\` stands beside the options of the \`holdfastMiddleware\` in \`middleware\`. ${once}`)
 }
 
 /**
- * Every model that other middleware passes on is guarded: a fallback, or one that it chose for this call. What came
- * of it is noted, since the middleware may make something else of it.
- *
- * @param isInnermost - Whether what it gets is of a model, and not made by other middleware.
+ * The middleware, over models that are held: each call that the innermost one lets through is held as it is then,
+ * whatever was made of it and whichever model was chosen for it.
  */
-function overGuardedModels(one: ListedMiddleware, holder: CallHolder, isInnermost: boolean): ListedMiddleware {
+function overHeldModels(one: ListedMiddleware, holder: CallHolder, isInnermost: boolean): ListedMiddleware {
   const { wrapModelCall } = one as AnyAgentMiddleware
   if (wrapModelCall === undefined) return one
   const guarded: typeof wrapModelCall = (request, handler) => {
-    const { [INSIDE]: inside } = request as { readonly [INSIDE]?: Inside }
-    if (isInnermost && inside !== undefined) inside.isWatched = true
+    const { [INSIDE]: inside } = request as WatchedRequest
     return wrapModelCall(request, async (next) => {
-      const model = await holder.guarded(next.model)
-      if (!isOpenAiLike(model) && next.model !== request.model) {
-        warnOnce(
-          'unseen-model',
-          `Middleware \`${one.name}\` takes a model whose HTTP cannot be seen: it runs under the hold of another model.`,
-        )
-      }
+      const passed = { ...next, runtime: next.runtime ?? request.runtime, [INSIDE]: inside }
       try {
-        const passed = { ...next, model: model as typeof next.model, [INSIDE]: inside }
-        const result = await handler(passed)
-        if (isInnermost) inside?.answers.add(result)
-        return result
+        if (isInnermost) return await holder.hold(passed, handler, true)
+        return await handler({ ...passed, model: (await holder.guarded(next.model, passed.runtime.configurable)) as typeof next.model })
       } catch (error) {
-        const refusal = findRefusal(error)
-        if (refusal !== undefined && inside !== undefined) inside.refusal = refusal
-        // As itself it says that it is not to be retried; LangChain's wrappings of it do not.
-        throw refusal ?? error
+        // As itself a refusal says that it is not to be retried; LangChain's wrappings of it do not.
+        throw findRefusal(error) ?? error
       }
     })
   }
@@ -176,7 +148,7 @@ function warnOfList(middleware: readonly ListedMiddleware[]): void {
   if (swallowing.length > 0) {
     warnOnce(
       'middleware-inside',
-      `${swallowing.join(', ')} run inside of holdfast: of what they repeat, each HTTP attempt and each run of a tool is held by itself, and a refusal still ends the run. Models that they are given themselves need guardModel(model, scope).`,
+      `${swallowing.join(', ')} run inside of holdfast: of what they repeat, each call of a model and each run of a tool is held by itself, and a refusal still ends the run. Models that they are given themselves need guardModel(model, scope).`,
     )
   }
   if (middleware.findIndex(({ name }) => name === NAME) > 0) {
@@ -184,8 +156,19 @@ function warnOfList(middleware: readonly ListedMiddleware[]): void {
   }
 }
 
+/** Tools of `guardTools` ask and count by themselves. */
+function warnOfAmounts(tools: readonly unknown[], { toolAmounts = {} }: MiddlewareOptions): void {
+  const names = tools.filter(isGuardedTool).map((tool) => (tool as { readonly name: string }).name)
+  const twice = names.filter((name) => Object.hasOwn(toolAmounts, name))
+  if (twice.length > 0)
+    warnOnce(
+      'tool-amounts',
+      `${twice.join(', ')} are guarded by guardTools: what they count as is said by its \`amounts\`, and not by \`toolAmounts\`.`,
+    )
+}
+
 /** Makes each invocation one run of its scope, where it is given; and `invoke` throw what a model threw, not LangChain's wrapping of it. */
-function inRuns(agent: ReactAgent, source: ScopeSource): ReactAgent {
+function inRuns<A extends object>(agent: A, source: ScopeSource): A {
   const { invoke, stream, streamEvents, withConfig } = agent as unknown as Record<string, (...args: unknown[]) => unknown>
   const entered =
     (method: ((...args: unknown[]) => unknown) | undefined) =>
@@ -203,6 +186,6 @@ function inRuns(agent: ReactAgent, source: ScopeSource): ReactAgent {
     },
     stream: async (...args: unknown[]) => entered(stream)(...args),
     streamEvents: entered(streamEvents),
-    withConfig: (...args: unknown[]) => inRuns(withConfig!.apply(agent, args) as ReactAgent, source),
+    withConfig: (...args: unknown[]) => inRuns(withConfig!.apply(agent, args) as A, source),
   })
 }

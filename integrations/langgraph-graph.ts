@@ -6,17 +6,10 @@ import { Command, Send } from '@langchain/langgraph'
 import { ambient } from '../src/lib/ambient.ts'
 import { Refusal, findRefusal } from '../src/lib/errors.ts'
 import type { Scope, ScopeSource } from '../src/waist/scope.ts'
-import {
-  closeUnused,
-  currentGraphRun,
-  guardHandoffTools,
-  inGraphRun,
-  runOnHandoff,
-  type GraphHandoff,
-  type GraphRun,
-} from './langgraph-handoff.ts'
+import { guardHandoffTools, runOnHandoff, type GraphHandoff } from './langgraph-handoff.ts'
+import { createGraphRun, currentPlace, endGraphRun, inAttempt, inGraphRun, type GraphRun } from './langgraph-run.ts'
 import { executionOf, inExecution, isBubbleUp, type TaskConfig } from './langgraph-task.ts'
-import { twin } from './langgraph-tools.ts'
+import { twin } from './langgraph-twin.ts'
 import { scopeOf } from './scope-source.ts'
 
 /** Options of {@link guardGraph}. */
@@ -24,7 +17,8 @@ export interface GuardGraphOptions {
   /**
    * Agents, by the name of their node, that work on money of their own: it is moved out of the graph's budget when
    * the node starts, and what is left comes back when it ends. Models and tools of such an agent have to take the
-   * scope that they run in: `guardFetch()`, `guardTools(tools)`. @default every node spends from the graph's budget
+   * scope that they run in: `guardFetch()`, `guardTools(tools)`. An agent in a graph that is a node belongs in the
+   * `handoffs` of that graph, guarded by itself. @default every node spends from the graph's budget
    */
   readonly handoffs?: Readonly<Record<string, GraphHandoff>>
 }
@@ -75,14 +69,35 @@ interface Graph {
  * @param graph - A compiled graph; of `createAgent`, its `.graph`. Nodes that are compiled graphs are guarded like
  *   it; a graph that is called inside of a function is its own affair: guard it as well.
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
- * @throws {TypeError} When `graph` is not a compiled graph of this process, or is guarded already.
+ * @throws {TypeError} When `graph` is not a compiled graph of this process, or is guarded already, and for a handoff to
+ *   what is no node of it, or to the agent that hands off.
  */
 export function guardGraph<G extends object>(graph: G, source?: ScopeSource, options: GuardGraphOptions = {}): G {
   const given = graph as unknown as Graph
   if (!given.lg_is_pregel || typeof given[STREAM] !== 'function' || typeof given.withConfig !== 'function' || given.nodes === undefined)
     throw new TypeError('Expected a compiled graph: `new StateGraph(…).compile()`, or the `.graph` of an agent of `createAgent`.')
   if (guarded.has(given)) throw new TypeError('This graph is guarded already: guard the one that it was made of.')
-  return entering(guardNodes(given, options, true), source, options.handoffs ?? {}) as unknown as G
+  const { handoffs = {} } = options
+  assertNodes(handoffs, Object.keys(given.nodes))
+  if (typeof source === 'object') assertOthers(handoffs, source)
+  return entering(guardNodes(given, options, true), source, handoffs) as unknown as G
+}
+
+type Handoffs = Readonly<Record<string, GraphHandoff>>
+
+/** An agent that is misspelt would work without limits of its own. */
+function assertNodes(handoffs: Handoffs, nodes: readonly string[]): void {
+  const wrong = Object.keys(handoffs).find((name) => !nodes.includes(name))
+  if (wrong === undefined) return
+  const known = nodes.filter((name) => !name.startsWith('__')).join('`, `')
+  throw new TypeError(
+    `\`handoffs.${wrong}\`: this graph has no node \`${wrong}\`. It has \`${known}\`; an agent in a graph that is a node belongs in the \`handoffs\` of that graph.`,
+  )
+}
+
+function assertOthers(handoffs: Handoffs, { agent }: Scope): void {
+  if (Object.hasOwn(handoffs, agent))
+    throw new TypeError(`\`handoffs.${agent}\`: \`${agent}\` is the agent that hands off, and cannot hand work to itself.`)
 }
 
 /** Graphs that are guarded: their nodes stay as they are in a graph around them. */
@@ -100,17 +115,18 @@ function guardNodes(graph: Graph, options: GuardGraphOptions, outermost: boolean
 
 function guardNode(name: string, node: Node, { checkpointer }: Graph, options: GuardGraphOptions, outermost: boolean): Node {
   const { handoffs = {} } = options
+  const handoff = outermost && Object.hasOwn(handoffs, name) ? handoffs[name] : undefined
   const unsaved = checkpointer === false
   const copy: Node = twin(node, {
     getNode() {
       const runnable: Runnable | undefined = (Object.getPrototypeOf(node) as Node).getNode.call(copy)
       if (runnable === undefined) return undefined
       // The runnable and its writers: functions of conditional edges run in the task of the node that they leave.
-      const invoke = (input: unknown, config?: TaskConfig): Promise<unknown> =>
+      const invoke = (input: unknown, config: TaskConfig = {}): Promise<unknown> =>
         inExecution(executionOf(config, unsaved), async () => {
           try {
             const run = (): Promise<unknown> => runnable.invoke(input, config)
-            return await (outermost ? runOnHandoff(name, Object.hasOwn(handoffs, name) ? handoffs[name] : undefined, input, run) : run())
+            return await inAttempt(config, outermost, () => runOnHandoff(name, handoff, input, config, run))
           } catch (error) {
             throw isBubbleUp(error) ? error : (findRefusal(error) ?? error)
           }
@@ -139,12 +155,19 @@ function refusing(handler: Runnable): Runnable {
     const refusal = findRefusal(failed?.error)
     // Another object: LangGraph passes over an error that it has given to a handler before.
     if (refusal !== undefined) throw new Refusal(refusal.code, refusal.message, refusal.details, { cause: refusal })
-    // Resumed after a refusal: the checkpoint has kept its name and its message, and LangGraph would handle it now.
     // What was refused may fit by now, so its node gets another try, with the input that it had.
-    if (failed?.error instanceof Error && failed.error.name === 'Refusal') return new Command({ goto: new Send(failed.node!, input) })
+    if (isKeptRefusal(failed?.error)) return new Command({ goto: new Send(failed!.node!, input) })
     return handler.invoke(input, config)
   }
   return Object.create(handler, { invoke: { value: invoke } }) as Runnable
+}
+
+/**
+ * Resumed after a refusal: a checkpoint has kept its name and its message, and LangGraph makes a plain error of them to
+ * handle it now. A refusal of this run is found as itself before.
+ */
+function isKeptRefusal(error: unknown): boolean {
+  return error instanceof Error && Object.getPrototypeOf(error) === Error.prototype && error.name === 'HoldfastRefusal'
 }
 
 /** LangGraph itself does not retry what has the status 402; a `retryOn` of the user may. */
@@ -155,7 +178,7 @@ function withoutRefusals(policy: RetryPolicy | undefined): RetryPolicy | undefin
 }
 
 /** Puts a run around every run of the graph. */
-function entering(graph: Graph, source: ScopeSource, handoffs: Readonly<Record<string, GraphHandoff>>): Graph {
+function entering(graph: Graph, source: ScopeSource, handoffs: Handoffs): Graph {
   const own = Object.getPrototypeOf(graph) as Graph
   const methods = {
     [STREAM]: (input: unknown, options?: unknown) =>
@@ -198,11 +221,24 @@ interface Entered {
   readonly graphRun: GraphRun
 }
 
-function beginRun(source: ScopeSource, handoffs: Readonly<Record<string, GraphHandoff>>): Entered {
-  const around = currentGraphRun()
+function beginRun(source: ScopeSource, handoffs: Handoffs): Entered {
+  const around = currentPlace()
   // A graph inside of a guarded graph works for whoever its node works for, such as the receiver of a handoff.
-  const scope = (around === undefined ? undefined : (ambient().scope as Scope | undefined)) ?? scopeOf(source)
-  const graphRun: GraphRun = { scope, handoffs, around, made: new Map(), ended: false, misuse: undefined }
+  const given = around === undefined ? undefined : (ambient().scope as Scope | undefined)
+  const scope = given ?? scopeOf(source)
+  if (given !== undefined) warnOfOther(source, given)
+  assertOthers(handoffs, scope)
+  const graphRun = createGraphRun({ handoffs, around, scope })
   const run = scope.enter(() => inGraphRun(graphRun, () => AsyncLocalStorage.snapshot()))
-  return { run, end: () => closeUnused(graphRun), graphRun }
+  return { run, end: () => endGraphRun(graphRun), graphRun }
+}
+
+/** Scopes that were given to a graph, and that it did not run in. */
+const passedOver = new WeakSet<object>()
+
+function warnOfOther(source: ScopeSource, scope: Scope): void {
+  if (typeof source !== 'object' || (source.agent === scope.agent && source.budget === scope.budget) || passedOver.has(source)) return
+  passedOver.add(source)
+  const message = `A guarded graph was given \`${source.agent}\` on \`${source.budget}\`, and runs as \`${scope.agent}\` on \`${scope.budget}\`: inside of another guarded graph it works for the node that it is in. Give it no scope there; for money of its own name its node in \`handoffs\`.`
+  scope.report({ type: 'escape', message })
 }

@@ -11,11 +11,13 @@
 //   tasks get their name from their parent's, which only `guardGraph` can see.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
+import type { ParentCommand } from '@langchain/langgraph'
 
 /** The part of a runnable config that is read. */
 export interface TaskConfig {
   readonly configurable?: Readonly<Record<string, unknown>> | undefined
   readonly executionInfo?: { readonly nodeAttempt?: number } | undefined
+  readonly maxConcurrency?: number | undefined
   readonly metadata?: Readonly<Record<string, unknown>> | undefined
   readonly signal?: AbortSignal | undefined
   readonly toolCall?: { readonly id?: string | undefined; readonly args?: unknown } | undefined
@@ -29,13 +31,17 @@ export interface Scratchpad {
   consumeNullResume(): unknown
 }
 
+/** What a task has written, as a checkpointer keeps it. */
+export type PendingWrite = readonly [taskId: string, channel: string, value: unknown]
+
 /** The part of a checkpointer that is used. */
 export interface Saver {
   readonly serde: {
     dumpsTyped(value: unknown): Promise<[string, Uint8Array]>
     loadsTyped(type: string, data: Uint8Array | string): Promise<unknown>
   }
-  getTuple(config: object): Promise<{ readonly pendingWrites?: readonly (readonly [string, string, unknown])[] } | undefined>
+  getTuple(config: object): Promise<{ readonly pendingWrites?: readonly PendingWrite[] } | undefined>
+  putWrites(config: object, writes: readonly (readonly [channel: string, value: unknown])[], taskId: string): Promise<void>
 }
 
 /** One execution of a task: from its top, whether for the first time or resumed. */
@@ -44,6 +50,10 @@ export interface Execution {
   readonly name: string | undefined
   readonly saver: Saver | undefined
   readonly scratchpad: Scratchpad | undefined
+  /** The execution that it was started in: of a node that calls a task or a graph, of a tool. */
+  readonly around: Execution | undefined
+  /** It is a `task()`, which shares the loop, and so the writes, of the execution around it. */
+  readonly isCall: boolean
   /** What it was resumed with: a value for whoever asks first, and how many values of its own the task has had. */
   readonly resumedWith: { readonly next: boolean; readonly own: number }
   /** Which execution of equal work this is, from 1. */
@@ -81,7 +91,7 @@ export function inExecution<T>(execution: Execution, fn: () => T): T {
  */
 export function executionOf({ configurable = {}, executionInfo, metadata }: TaskConfig = {}, unsaved = false): Execution {
   const scratchpad = configurable['__pregel_scratchpad'] as Scratchpad | undefined
-  if (scratchpad === undefined) return createExecution(undefined, undefined, undefined)
+  if (scratchpad === undefined) return createExecution({ name: undefined, saver: undefined, scratchpad: undefined, isCall: false })
   const before = known.get(scratchpad)
   // Inside of a tool the config has no attempt any more: it is that of the task around it.
   const attempt = executionInfo?.nodeAttempt ?? before?.attempt ?? 1
@@ -89,7 +99,9 @@ export function executionOf({ configurable = {}, executionInfo, metadata }: Task
   const saver = configurable['__pregel_checkpointer'] as Saver | undefined
   // Each attempt of a retry policy is the same task.
   const name = before === undefined ? nameOf(configurable, metadata, saver, unsaved) : before.execution.name
-  const execution = createExecution(name, saver, scratchpad)
+  // LangGraph marks the path of a `task()` like this.
+  const path = metadata?.['langgraph_path']
+  const execution = createExecution({ name, saver, scratchpad, isCall: Array.isArray(path) && path.at(-1) === true }, unsaved)
   known.set(scratchpad, { attempt, execution })
   return execution
 }
@@ -108,7 +120,10 @@ function nameOf(
   return JSON.stringify([where, parent.nth(where)])
 }
 
-function createExecution(name: string | undefined, saver: Saver | undefined, scratchpad: Scratchpad | undefined): Execution {
+function createExecution(task: Pick<Execution, 'name' | 'saver' | 'scratchpad' | 'isCall'>, unsaved = false): Execution {
+  const { scratchpad } = task
+  const store = inside.getStore()?.execution
+  const around = store?.scratchpad === scratchpad ? undefined : store
   const counts = new Map<string, number>()
   const busy = new Set<Frame>()
   const waiting = new Set<{ readonly frame: Frame | undefined; readonly resolve: () => void }>()
@@ -126,11 +141,14 @@ function createExecution(name: string | undefined, saver: Saver | undefined, scr
     waiting.clear()
   }
   const execution: Execution = {
-    name,
-    saver,
-    scratchpad,
-    // As it begins: the first question that is answered takes its value away.
-    resumedWith: { next: scratchpad?.nullResume !== undefined, own: scratchpad?.resume.length ?? 0 },
+    ...task,
+    around,
+    // As it begins: the first question that is answered takes its value away. LangGraph hands it down to graphs that
+    // save checkpoints only.
+    resumedWith: {
+      next: scratchpad?.nullResume !== undefined || (unsaved && around?.resumedWith.next === true),
+      own: scratchpad?.resume.length ?? 0,
+    },
     nth(what) {
       const count = (counts.get(what) ?? 0) + 1
       counts.set(what, count)
@@ -158,4 +176,14 @@ function createExecution(name: string | undefined, saver: Saver | undefined, scr
 /** LangGraph's own signals (interrupts, commands to a parent, draining) travel as errors, and are not ours to touch. */
 export function isBubbleUp(error: unknown): boolean {
   return (error as { is_bubble_up?: unknown } | null | undefined)?.is_bubble_up === true
+}
+
+/** A command for a graph further out, which ends what is inside of it as an error, although it is a result. */
+export function isParentCommand(error: unknown): error is ParentCommand {
+  return isBubbleUp(error) && (error as Error).name === 'ParentCommand'
+}
+
+/** The task pauses, or the process drains: it will be executed again, from its top. */
+export function isPause(error: unknown): boolean {
+  return isBubbleUp(error) && ['GraphInterrupt', 'NodeInterrupt', 'GraphDrained'].includes((error as Error).name)
 }

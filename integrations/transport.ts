@@ -112,7 +112,7 @@ async function attempt(request: OutgoingRequest, source: ScopeSource, options: G
 /** The call that this request makes; `undefined` when it has no bound, and the scope only observes. */
 async function callOf(scope: Scope, { endpoint, text, body }: ReadRequest, options: GuardOptions): Promise<ModelCall | undefined> {
   const model = { id: String(body['model']), serviceTier: typeof body['service_tier'] === 'string' ? body['service_tier'] : undefined }
-  const bytes = new TextEncoder().encode(text).length
+  const bytes = Buffer.byteLength(text)
   const { provider, maxInputTokens, defaultMaxOutputTokens } = options
   return modelCall(scope, model, sha256(text), (known) => endpoint.bound(body, bytes, known), {
     provider,

@@ -29,6 +29,17 @@ export interface ReceiptRecord {
   readonly resultHash?: string
 }
 
+/** What effects under receipts stand on. */
+export interface OnceContext {
+  readonly committer: Committer
+  readonly reports: {
+    /** Tries now, and in the background until it succeeds. Never rejects. */
+    send(report: () => Promise<void>, onDelayed: (error: unknown) => void): Promise<void>
+  }
+  /** The receipt of an effect that has ended could not be written yet. */
+  readonly onDelayed: (message: string) => void
+}
+
 /** How long a receipt is kept, ms: 30 days. */
 const RECEIPT_TTL_MS = 30 * 24 * 3_600_000
 /** Largest result that is kept, in UTF-16 code units of its JSON. */
@@ -42,11 +53,11 @@ const MAX_ATTEMPTS = 20
  */
 export async function runOnce<T>(
   scope: Scope,
-  committer: Committer,
+  { committer, reports, onDelayed }: OnceContext,
   receipt: string,
   action: Action,
   fn: (hold: Hold) => Promise<T>,
-  { idempotent = false, undone = () => false }: OnceOptions = {},
+  { idempotent = false, undone = () => false, signal }: OnceOptions = {},
 ): Promise<Once<T>> {
   const { store } = committer
   const { agent, task } = scope
@@ -64,16 +75,36 @@ export async function runOnce<T>(
       if (undone(error)) await withdraw()
       throw error
     }
-    await write({ set: [await receiptOf({ ...begun, state: 'done', ...resultOf(result) })] })
+    await complete(resultOf(result))
     return result
+  }
+
+  /** Writes what came of an effect that has happened. Its caller gets the result whatever becomes of the receipt. */
+  async function complete(result: ReturnType<typeof resultOf>): Promise<void> {
+    let tries = 0
+    const report = async (): Promise<void> => {
+      const check = tries++ === 0 ? [] : await mine()
+      // By a later try somebody else may have run an idempotent effect again, and have written a newer receipt.
+      if (tries > 1 && check.length === 0) return
+      await write({ check, set: [await receiptOf({ ...begun, state: 'done', ...result })] })
+    }
+    await reports.send(report, (error) => {
+      const message = `\`${action.resource}\` of \`${agent}\` has run, and its receipt could not be completed yet: until it is, nobody else knows how it ended. ${String(error)}`
+      onDelayed(message)
+    })
+  }
+
+  /** The receipt as it is, to be checked, when this call wrote it; else nothing. */
+  async function mine(): Promise<NonNullable<Batch['check']>> {
+    const [found] = await store.read([key])
+    return (found?.value as ReceiptRecord | undefined)?.nonce === begun.nonce ? [{ key, version: found!.version }] : []
   }
 
   /** Takes back a receipt of this call whose effect certainly did not happen. What cannot be taken back is `unknown`. */
   async function withdraw(): Promise<void> {
     try {
-      const [found] = await store.read([key])
-      if ((found?.value as ReceiptRecord | undefined)?.nonce !== begun.nonce) return
-      await committer.commit({ check: [{ key, version: found!.version }], delete: [key] })
+      const check = await mine()
+      if (check.length > 0) await committer.commit({ check, delete: [key] })
     } catch {
       // Its caller is told of the error that brought it here; the receipt stays as it is.
     }
@@ -93,7 +124,7 @@ export async function runOnce<T>(
     if (known !== undefined && !idempotent) return { outcome: 'unknown' }
     const own = { check: [{ key, version: found?.version ?? 0 }], set: [await receiptOf(begun)] }
     try {
-      return { outcome: 'ran', result: await scope.run({ ...action, with: own }, effect) }
+      return { outcome: 'ran', result: await scope.run({ ...action, with: own }, effect, undefined, undefined, { signal }) }
     } catch (error) {
       // Somebody else has begun it since: look again. A conflict inside of the effect is the effect's own.
       if (started) throw error
@@ -104,14 +135,14 @@ export async function runOnce<T>(
   throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under one receipt; nothing ran.`)
 }
 
-/** What a receipt keeps of a result: itself, or the hash of one that is large; nothing of what is no JSON. */
+/** What a receipt keeps of a result: itself, or the hash of one that is large; nothing of what is no JSON. Never throws. */
 function resultOf(result: unknown): Pick<ReceiptRecord, 'result' | 'resultHash'> {
   let text: string
   try {
     text = canonicalJson(result, { dropUndefined: true })
-  } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError) return {}
-    throw error
+  } catch {
+    // Also of one that throws when it is read: the effect has happened.
+    return {}
   }
   return text.length <= MAX_RESULT_LENGTH ? { result: JSON.parse(text) as Json } : { resultHash: sha256(text) }
 }

@@ -13,7 +13,7 @@ import type { Store } from '../stores/store.ts'
 import type { Gate } from '../waist/gate.ts'
 import type { Handoff, HandoffClosing, HandoffRequest } from '../waist/handoff.ts'
 import type { Log } from '../waist/log.ts'
-import type { Scope, ScopeIdentity } from '../waist/scope.ts'
+import type { BeginOptions, Scope, ScopeIdentity } from '../waist/scope.ts'
 import { formatHandoff } from './message.ts'
 
 /** Format of the records of handoffs. */
@@ -59,6 +59,7 @@ export async function openHandoff(
   gates: readonly Gate[],
   request: HandoffRequest,
   context: HandoffContext,
+  options?: BeginOptions,
 ): Promise<Handoff> {
   const { store, scopeOf } = context
   const { to, rules, budget, ...texts } = request
@@ -78,13 +79,14 @@ export async function openHandoff(
   const message = formatHandoff({ ...texts, id, from: giver.agent, to, budget: amounts.join(', ') })
   const { agent: from, task } = giver
   const record: HandoffRecord = { format: HANDOFF_FORMAT, from, to, task, budget: path, limits, atMs: await store.now() }
-  const hold = await giver.begin({
+  const action = {
     kind: 'handoff',
     resource: to,
     args: { ...texts, to, limits },
     allot: { budget: path, limits, about: handoffKey(id) },
     with: { set: [{ key: handoffKey(id), value: record as never }] },
-  })
+  }
+  const hold = await giver.begin(action, options)
   await hold.settle({})
 
   const close = (): Promise<HandoffClosing> => closeHandoff(id, context)

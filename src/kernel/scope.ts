@@ -223,9 +223,9 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     )
   }
 
-  const run: Scope['run'] = async (action, fn, usageOf, answerOf) => {
+  const run: Scope['run'] = async (action, fn, usageOf, answerOf, options) => {
     return inRun(async () => {
-      const hold = await begin(action)
+      const hold = await begin(action, options)
       let result, used, answer
       try {
         // A model call inside of a tool is not what the tool's hold pays for.
@@ -253,10 +253,14 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     begin,
     decide,
     run,
-    once: (receipt, action, fn, options) => runOnce(scope, context.committer, receipt, action, fn, options),
-    handoff(request) {
+    once(receipt, action, fn, options) {
+      const onDelayed = (message: string): void => emit({ type: 'trouble', message })
+      const { committer, reports } = context
+      return runOnce(scope, { committer, reports, onDelayed }, receipt, action, fn, options)
+    },
+    handoff(request, options) {
       const scopeOf = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)
-      return openHandoff(scope, ownGates, request, { store, ledger, record, scopeOf })
+      return openHandoff(scope, ownGates, request, { store, ledger, record, scopeOf }, options)
     },
     enter: (fn) => inRun(() => withAmbient({ scope }, fn)),
     get refusal() {

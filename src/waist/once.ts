@@ -14,4 +14,6 @@ export interface OnceOptions {
   readonly idempotent?: boolean
   /** Says of an error that nothing happened yet, so that the effect may still run. @default says so of none */
   readonly undone?: (error: unknown) => boolean
+  /** Gives up waiting for money that others hold. */
+  readonly signal?: AbortSignal | undefined
 }

@@ -14,10 +14,10 @@ export interface ScopeIdentity {
   readonly budget: string
 }
 
-/** Options of `begin`. */
+/** Options of `begin`, and of what begins with it. */
 export interface BeginOptions {
   /** Gives up waiting for money that others hold. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** An agent at work on a task. */
@@ -43,10 +43,17 @@ export interface Scope extends ScopeIdentity {
    *
    * @param usageOf - What it used, from the result of `fn`. @default nothing but the counters that were held
    */
-  run<T>(action: Action, fn: (hold: Hold) => Promise<T>, usageOf?: (result: T) => Amounts, answerOf?: (result: T) => Answer): Promise<T>
+  run<T>(
+    action: Action,
+    fn: (hold: Hold) => Promise<T>,
+    usageOf?: (result: T) => Amounts,
+    answerOf?: (result: T) => Answer,
+    options?: BeginOptions,
+  ): Promise<T>
   /**
    * `run` of an effect that may happen once, however often its caller is resumed: a receipt of this name is written
-   * in the commit of its hold. When the receipt cannot be completed the answer is an error, and later `unknown`.
+   * in the commit of its hold. An effect that ended is `ran` whatever the store does then: the receipt is completed in
+   * the background, an event says so, and until then the answer to others is `unknown`.
    *
    * @param receipt - Names this one effect: the same for every resumption of it, and for nothing else.
    */
@@ -58,7 +65,7 @@ export interface Scope extends ScopeIdentity {
    * @throws {Refusal} When the budget does not fit, or a gate says no.
    * @throws {TypeError} {RangeError} For a request that cannot be understood, or a path deeper than 8 levels.
    */
-  handoff(request: HandoffRequest): Promise<Handoff>
+  handoff(request: HandoffRequest, options?: BeginOptions): Promise<Handoff>
   /** Runs `fn` with this scope as the ambient one, as one run. */
   enter<T>(fn: () => T): T
   /**

@@ -2,14 +2,17 @@
 
 import { describe, expect, test } from 'vitest'
 import { keys, line, open, refusalOf } from '../budget/bench.ts'
+import type { KernelEvent } from '../../src/kernel/events.ts'
+import type { KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import type { Store } from '../../src/stores/store.ts'
 import { faultyStore } from '../../src/testing/faulty-store.ts'
+import { until } from '../../src/testing/integration-bench.ts'
 
 const SEND = { kind: 'tool', resource: 'send', args: { to: 'ann' }, worst: { sends: 1 } }
 
-async function scopeOn(store: Store = memoryStore()) {
-  const { kernel } = await open({ store, budgets: { acme: { sends: 10 } } })
+async function scopeOn(store: Store = memoryStore(), options: Partial<KernelOptions> = {}) {
+  const { kernel } = await open({ store, budgets: { acme: { sends: 10 } }, ...options })
   return { store, kernel, scope: kernel.scope({ agent: 'clerk', task: 'letters', budget: 'acme' }) }
 }
 
@@ -77,20 +80,65 @@ describe('an effect under a receipt', () => {
     expect(await scope.once('x', SEND, async () => 'sent')).toEqual({ outcome: 'ran', result: 'sent' })
   })
 
-  test('whose receipt cannot be completed has run, and does not run again although `undone` says yes to everything', async () => {
+  test('whose receipt cannot be completed has run: its caller keeps the result, and the receipt is completed later', async () => {
     const memory = memoryStore()
     let away = false
     const apply: Store['apply'] = (batches) => (away ? Promise.reject(new Error('away')) : memory.apply(batches))
-    const { scope } = await scopeOn({ ...memory, apply })
+    const events: KernelEvent[] = []
+    const { scope, kernel } = await scopeOn({ ...memory, apply }, { onEvent: (event) => events.push(event) })
     let sent = 0
     const send = async () => {
       away = true
       return ++sent
     }
-    await expect(scope.once('x', SEND, send, { undone: () => true })).rejects.toThrow('away')
+    // `undone` is about errors of the effect, and not about those of the store.
+    expect(await scope.once('x', SEND, send, { undone: () => true })).toEqual({ outcome: 'ran', result: 1 })
+    expect(events.filter(({ type }) => type === 'trouble')).toEqual([
+      { type: 'trouble', message: expect.stringContaining('has run') as string },
+    ])
+    expect(await scope.once('x', SEND, send)).toEqual({ outcome: 'unknown' })
     away = false
-    expect(await scope.once('x', SEND, send, { undone: () => true })).toEqual({ outcome: 'unknown' })
-    expect(sent).toBe(1)
+    await until('nothing waits', () => kernel.pendingReports === 0)
+    expect(await scope.once('x', SEND, send)).toEqual({ outcome: 'done', result: 1 })
+    expect([sent, await line(memory, 'acme', 'sends')]).toEqual([1, expect.objectContaining({ spent: 1, out: 0 })])
+  })
+
+  test('whose receipt is completed later does not write over that of a newer run', async () => {
+    const memory = memoryStore()
+    let away = false
+    const apply: Store['apply'] = (batches) => (away ? Promise.reject(new Error('away')) : memory.apply(batches))
+    const { scope, kernel } = await scopeOn({ ...memory, apply })
+    const away1 = async () => {
+      away = true
+      return 'first'
+    }
+    await scope.once('x', SEND, away1, { idempotent: true })
+    const { scope: other } = await scopeOn(memory)
+    expect(await other.once('x', SEND, async () => 'second', { idempotent: true })).toEqual({ outcome: 'ran', result: 'second' })
+    away = false
+    await until('nothing waits', () => kernel.pendingReports === 0)
+    expect(await scope.once('x', SEND, away1)).toEqual({ outcome: 'done', result: 'second' })
+  })
+
+  test('whose result throws when it is read has run all the same', async () => {
+    const { scope } = await scopeOn()
+    const result = {
+      get broken(): never {
+        throw new Error('not now')
+      },
+    }
+    expect((await scope.once('x', SEND, async () => result)).outcome).toBe('ran')
+    expect(await scope.once('x', SEND, async () => result)).toEqual({ outcome: 'done' })
+  })
+
+  test('that waits for money is left when its signal is aborted: nothing runs, and no receipt is left', async () => {
+    const { scope, store } = await scopeOn(memoryStore(), { waitMs: 5_000 })
+    const hold = await scope.begin({ ...SEND, worst: { sends: 10 } })
+    let sent = 0
+    const waiting = scope.once('x', SEND, async () => ++sent, { signal: AbortSignal.timeout(20) })
+    await expect(waiting).rejects.toMatchObject({ name: 'TimeoutError' })
+    await hold.release('over')
+    expect([sent, await keys(store, 'receipt/')]).toEqual([0, []])
   })
 
   test('keeps a result of 64 KB, the hash of a larger one, and nothing of what is no JSON', async () => {

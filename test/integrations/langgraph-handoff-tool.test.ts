@@ -38,11 +38,16 @@ describe('a handoff tool', () => {
     const { scope, kernel } = await openGraphKernel()
     const guarded = guardHandoffTool(jump(), undefined, { to: 'bob', ...FREE })
     const graph = new StateGraph(State)
-      .addNode('alice', async (_, config) => {
-        await guarded.invoke({}, config)
-        expect(await runOf(kernel)).toMatchObject({ kids: 4 })
-        return { done: ['changed my mind'] }
-      })
+      .addNode(
+        'alice',
+        async (_, config) => {
+          await guarded.invoke({}, config)
+          expect(await runOf(kernel)).toMatchObject({ kids: 4 })
+          return { done: ['changed my mind'] }
+        },
+        { ends: ['bob'] },
+      )
+      .addNode('bob', async () => ({}))
       .addEdge(START, 'alice')
       .addEdge('alice', END)
       .compile()
@@ -84,7 +89,8 @@ describe('a handoff tool', () => {
     const { scope, kernel } = await openGraphKernel()
     const toBob = guardHandoffTool(jump(), undefined, { to: 'bob', ...FREE })
     const graph = new StateGraph(State)
-      .addNode('alice', async (_, config) => void (await toBob.invoke({}, config)))
+      .addNode('alice', async (_, config) => void (await toBob.invoke({}, config)), { ends: ['bob'] })
+      .addNode('bob', async () => ({}))
       .addNode('carol', async () => ({}))
       .addEdge(START, 'alice')
       .addEdge('alice', 'carol')
@@ -113,7 +119,7 @@ describe('a handoff tool', () => {
     const { scope, kernel } = await openGraphKernel()
     const toBob = guardHandoffTool(jump(), undefined, { to: 'bob', ...FREE })
     // A tool node tells the model of what a tool throws, and goes on; the caller is told all the same.
-    const guarded = guardGraph(toolGraph([toBob]), scope, { handoffs: { carol: FREE } })
+    const guarded = guardGraph(toolGraph([toBob]), scope, { handoffs: { tools: FREE } })
     const error = await errorOf(() => guarded.invoke({ messages: [calling(['transfer_to_bob', {}])] }))
     expect(error).toBeInstanceOf(TypeError)
     expect(String(error)).toContain('add `handoffs: { "bob": { budget: … } }` to guardGraph')

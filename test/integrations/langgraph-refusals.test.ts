@@ -124,6 +124,42 @@ describe('an error handler', () => {
     expect(await graph.invoke(null, config)).toEqual({ sum: 5 })
     expect(handled).toEqual([])
   })
+
+  test('handles an error of somebody else’s that is named like a refusal, also when the graph is resumed', async () => {
+    const { scope } = await openGraphKernel()
+    class Refusal extends Error {
+      override name = 'Refusal'
+    }
+    let runs = 0
+    const graph = (isBroken: () => boolean, checkpointer?: MemorySaver) =>
+      new StateGraph(State)
+        .addNode('a', () => (runs++, Promise.reject(new Refusal('the model refused'))), {
+          errorHandler: (_: unknown, { error }: { error: Error }) => {
+            if (isBroken()) throw new Error('no disk')
+            return { handled: error.message }
+          },
+        })
+        .addEdge(START, 'a')
+        .compile(checkpointer === undefined ? {} : { checkpointer })
+    const handled = { sum: 0, handled: 'the model refused' }
+    expect(
+      await guardGraph(
+        graph(() => false),
+        scope,
+      ).invoke({}, { recursionLimit: 5 }),
+    ).toEqual(handled)
+    let broken = true
+    const resumed = guardGraph(
+      graph(() => broken, new MemorySaver()),
+      scope,
+    )
+    const config = { configurable: { thread_id: 't' }, recursionLimit: 5 }
+    expect(String(await errorOf(() => resumed.invoke({}, config)))).toBe('Error: no disk')
+    broken = false
+    expect(await resumed.invoke(null, config)).toEqual(handled)
+    // Each node once: the error is what it was, and its handler is all that was missing.
+    expect(runs).toBe(2)
+  })
 })
 
 describe('parallel branches', () => {
