@@ -8,7 +8,7 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import { sleep } from '../../src/lib/clock.ts'
 import { groupCommits, type Commit, type CommitResult } from '../../src/stores/group.ts'
 import { seededRandom } from '../../src/testing/faulty-store.ts'
-import { openKind, type StoreKind } from './store-kinds.ts'
+import { openAnyKind, type StoreKind } from './store-kinds.ts'
 
 /** What a committer is told. */
 export interface CommitterOptions {
@@ -31,7 +31,7 @@ export interface CommitterOptions {
 const MAX_LIFE_MS = 60_000
 
 async function work({ kind, directory, log, name, seed, callers, commits, checkShare, pauseMs }: CommitterOptions): Promise<void> {
-  const store = openKind(kind, directory)
+  const store = await openAnyKind(kind, directory)
   const committer = groupCommits(store)
   const descriptor = openSync(log, 'a')
   const note = (what: 'I' | 'A', kindOfCommit: 'add' | 'set', uid: string): void => {

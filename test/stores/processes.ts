@@ -11,7 +11,7 @@ import { MAX_ENTRIES, type Entry, type Store } from '../../src/stores/store.ts'
 import { seededRandom } from '../../src/testing/faulty-store.ts'
 import type { CommitterOptions } from './committer.ts'
 import { segmentOf } from './journal.ts'
-import { openKind, type StoreKind } from './store-kinds.ts'
+import { openAnyKind, type StoreKind } from './store-kinds.ts'
 
 const PROCESSES = 8
 const CALLERS = 4
@@ -27,6 +27,8 @@ export interface RunOptions {
   readonly pauseMs: number
   /** Kills, stops and foreign lines for this long, then the end. @default none, the processes finish their commits */
   readonly chaosMs?: number
+  /** What else happens meanwhile, between kills and stops. @default foreign lines, in the journal of a file store */
+  readonly disturb?: () => Promise<void>
 }
 
 /** What came out of a run. */
@@ -109,7 +111,7 @@ type Counts = { kills: number; stops: number; injected: { torn: number; stale: n
 
 /** Kills, stops and foreign lines, in an order that the seed decides. */
 async function chaos(
-  { directory, seed, chaosMs }: RunOptions,
+  { kind, directory, seed, chaosMs, disturb }: RunOptions,
   slots: readonly Slot[],
   counts: Counts,
   restart: (slot: Slot) => Promise<void>,
@@ -131,7 +133,8 @@ async function chaos(
       slot.child!.kill('SIGSTOP')
       await sleep(random() * 150)
       slot.child!.kill('SIGCONT')
-    } else inject(segmentOf(directory), random, counts.injected)
+    } else if (disturb !== undefined) await disturb()
+    else if (kind === 'file') inject(segmentOf(directory), random, counts.injected)
   }
   await Promise.all(restarts)
 }
@@ -176,7 +179,7 @@ async function judge({ kind, directory }: RunOptions, logs: string, { kills, sto
       else (what === 'I' ? intents : acknowledged).set(`done/${uid}`, kindOfCommit)
     }
   }
-  const store = openKind(kind, directory)
+  const store = await openAnyKind(kind, directory)
   const done = new Map((await allEntries(store, 'done/')).map(({ key, value }) => [key, value]))
   const [counter, checked] = (await store.read(['counter', 'checked'])).map((entry) => Number(entry?.value ?? 0))
   await store.close()

@@ -1,5 +1,5 @@
-// The stores that the tests with many processes run on: the real one, and two that are wrong on purpose. Those
-// are right as long as one process uses them; the tests must catch both, or could not catch the real one.
+// The stores that the tests with many processes run on: the real ones, and two that are wrong on purpose. Those
+// are right as long as one process uses them; the tests must catch both, or could not catch a real one.
 
 import { closeSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,14 +9,26 @@ import { fileStore } from '../../src/stores/file.ts'
 import { createFold } from '../../src/stores/journal-fold.ts'
 import { openSegment, prepareFolder, segmentFile } from '../../src/stores/journal-folder.ts'
 import { encodeLine } from '../../src/stores/journal-line.ts'
+import { sqliteStore } from '../../src/stores/sqlite.ts'
 import type { Batch, BatchResult, Store } from '../../src/stores/store.ts'
 import { createTable, evaluate, type Cell, type Table } from '../../src/stores/table.ts'
+import { openPostgres } from './postgres-site.ts'
+import { openRedis } from './redis-site.ts'
 
 /** Which store the processes share. */
-export type StoreKind = 'file' | 'naive' | 'hasty'
+export type StoreKind = LocalKind | 'redis' | 'postgres'
+/** Those that are files in a directory. */
+export type LocalKind = 'file' | 'sqlite' | 'naive' | 'hasty'
 
-/** Opens a store of a kind. */
-export function openKind(kind: StoreKind, directory: string): Store {
+/** Opens a store of any kind. One on a server finds there what to connect to. */
+export async function openAnyKind(kind: StoreKind, directory: string): Promise<Store> {
+  if (kind === 'postgres') return openPostgres(directory)
+  return kind === 'redis' ? openRedis(directory) : openKind(kind, directory)
+}
+
+/** Opens a store of a kind that needs no server. */
+export function openKind(kind: LocalKind, directory: string): Store {
+  if (kind === 'sqlite') return sqliteStore(join(directory, 'state.db'))
   if (kind === 'naive') return naiveStore(directory)
   return kind === 'hasty' ? hastyStore(directory) : fileStore(directory)
 }
