@@ -7,8 +7,9 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileStore, formatUsd, openKernel, verifyAudit, type BudgetLine, type Kernel } from 'holdfast'
+import { formatUsd, openKernel, verifyAudit, type BudgetLine, type Kernel } from 'holdfast'
 import { startProvider, type SimulatedProvider } from 'holdfast/testing'
+import { openStore } from './store.ts'
 import { BUDGET, BUDGETS, RULES, answer, type WorkerMessage } from './story.ts'
 import { createView, printTable, type Speaker } from './view.ts'
 
@@ -17,8 +18,11 @@ const data = mkdtempSync(join(tmpdir(), 'holdfast-demo-'))
 const real = process.env['OPENAI_API_KEY'] !== undefined
 const provider = real ? undefined : await startProvider({ script: answer })
 const baseURL = provider?.baseURL ?? process.env['OPENAI_BASE_URL'] ?? ''
+const address = process.argv.includes('--store') ? process.argv[process.argv.indexOf('--store') + 1]! : 'file'
+const opened = await openStore(address, data)
 const kernel = await openKernel({
-  store: fileStore(data),
+  store: opened.store,
+  data,
   budgets: BUDGETS,
   rules: RULES,
   leaseTtlMs: 1_000,
@@ -36,12 +40,13 @@ const agents = [run('researcher'), run('writer')]
 await killInMidCall(provider)
 agents.push(run('successor'))
 await Promise.all(agents)
-await suspended(kernel)
+await ended(kernel)
 clearInterval(following)
 view.end()
 
 const faults = [...(await closingTable(kernel, provider)), ...(await auditVerdicts(kernel))]
 await kernel.close()
+await opened.close()
 await provider?.close()
 rmSync(data, { recursive: true, force: true })
 for (const fault of faults) console.error(`NOT AS IT SHOULD BE: ${fault}`)
@@ -55,7 +60,9 @@ function run(role: Speaker): Promise<void> {
 }
 
 function start(role: Speaker): ChildProcess {
-  const child = fork(new URL('worker.ts', import.meta.url), [role, data, baseURL], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = fork(new URL('worker.ts', import.meta.url), [role, data, baseURL, address], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
   child.on('message', (message) => void hear(role, child, message as WorkerMessage))
   return child
 }
@@ -98,11 +105,11 @@ async function killInMidCall(server: SimulatedProvider | undefined): Promise<voi
   view.say('demo', 'killed “doomed” with SIGKILL in mid-call; a fresh process takes over')
 }
 
-/** Waits until nothing is held any more: what the killed process held is in suspense then. */
-async function suspended(watcher: Kernel): Promise<void> {
+/** Waits until nothing is held any more: what the killed process held has been charged at worst by then. */
+async function ended(watcher: Kernel): Promise<void> {
   for (let waited = 0; waited < 10_000; waited += 200) {
     await watcher.sweep()
-    if ((await watcher.budgets()).every(({ out }) => out === 0)) return
+    if ((await watcher.budgets()).every(({ out, suspense }) => out + suspense === 0)) return
     await sleep(200)
   }
 }
@@ -144,15 +151,25 @@ async function closingTable(reader: Kernel, server: SimulatedProvider | undefine
     if (spent + out + suspense > limit) faults.push(`${budget}: more than the limit`)
     if (completed !== settled(line))
       faults.push(`${budget}: settled ${settled(line)}, but the provider billed ${completed} nano-USD for those calls`)
-    if (suspense === 0) faults.push(`${budget}: the killed process left nothing in suspense`)
+    if (suspense > 0) faults.push(`${budget}: what the killed process held is in suspense still`)
   }
   console.log(`\nThe calls that were settled: ${exact(completed)} on the provider’s bill, ${exact(settled(lines[0]!))} in the ledger.`)
   if (told.firsts.length !== 2 || told.firsts.filter(Boolean).length !== 1) faults.push('not exactly one agent wrote the headline')
   if (told.handed !== 600_000) faults.push(`of a handoff of 600,000 nano-USD ${told.handed} were accounted for`)
+  if (!endings().some(({ charged }) => charged === 1)) faults.push('nobody has charged the call that the killed process left')
   if (lines.some(({ kids }) => kids !== 0)) faults.push('money is still with a handoff that was closed')
   for (const code of ['ERR_PERMISSION_DENIED', 'ERR_APPROVAL_REQUIRED', 'ERR_BUDGET_EXCEEDED', 'ERR_CONFLICT'])
     if (!refusals.has(code)) faults.push(`nobody was refused with ${code}`)
   return faults
+}
+
+/** What successors have written of the dead. */
+function endings(): readonly { readonly charged: number }[] {
+  const folder = join(data, 'chains')
+  const lines = readdirSync(folder)
+    .filter((name) => name.endsWith('.jsonl'))
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n'))
+  return lines.filter((line) => line.includes('"type":"succeeded"')).map((line) => JSON.parse(line) as { charged: number })
 }
 
 /** Verifies the trail, then changes one amount in a copy and verifies that. */

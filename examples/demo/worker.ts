@@ -1,4 +1,4 @@
-// One OS process of the demo. `node worker.ts researcher|writer|doomed|successor DATA BASE_URL`
+// One OS process of the demo. `node worker.ts researcher|writer|doomed|successor DATA BASE_URL STORE`
 
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -6,21 +6,24 @@ import OpenAI from 'openai'
 import { generateText, isStepCount, streamText, tool, wrapLanguageModel } from 'ai'
 import { createOpenAI } from '@ai-sdk/openai'
 import { z } from 'zod'
-import { fileStore, findRefusal, formatUsd, openKernel, type Refusal, type Scope } from 'holdfast'
+import { findRefusal, formatUsd, openKernel, type Refusal, type Scope } from 'holdfast'
 import { guardTools, holdfastMiddleware, toolApproval } from 'holdfast/ai-sdk'
 import { guardFunctions, wrapOpenAI } from 'holdfast/openai'
 import { askAgent, askGraph } from './graphs.ts'
+import { openStore } from './store.ts'
 import { BUDGET, BUDGETS, MAX_OUTPUT_TOKENS, MODEL, RULES, type WorkerMessage } from './story.ts'
 
-const [role = 'researcher', data = '.holdfast', baseURL] = process.argv.slice(2)
+const [role = 'researcher', data = '.holdfast', baseURL, address = 'file'] = process.argv.slice(2)
 const tell = (message: WorkerMessage): void => void process.send?.(message)
 const say = (text: string): void => tell({ type: 'say', text })
 
 const words = new Set<unknown>()
 process.on('message', (said) => words.add(said))
 
+const opened = await openStore(address, data)
 const kernel = await openKernel({
-  store: fileStore(data),
+  store: opened.store,
+  data,
   budgets: BUDGETS,
   rules: RULES,
   leaseTtlMs: 1_000,
@@ -210,4 +213,5 @@ async function successor(): Promise<void> {
 const roles: Record<string, () => Promise<void>> = { researcher, writer, doomed: () => doomed(scope), successor }
 await roles[role]!()
 await kernel.close()
+await opened.close()
 process.disconnect?.()
