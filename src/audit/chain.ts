@@ -8,7 +8,7 @@ import type { Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { StoreHead } from '../waist/batch.ts'
 import type { Log } from '../waist/log.ts'
-import { lockChain, lockFile } from './chain-lock.ts'
+import { lockChain, lockFile, type ChainLock } from './chain-lock.ts'
 import { RECORD_VERSION, encodeRecord } from './record.ts'
 
 /** Options of {@link openChain}. */
@@ -29,10 +29,12 @@ export interface Chain extends Log {
   readonly lines: readonly string[]
   /** Writes the store head that no record has carried yet. */
   flush(): void
-  /** @param settled - Whether nothing is left that a successor would have to end. */
+  /** @param settled - Whether nothing is left to be ended; else the lock is kept for as long as this process lives. */
   close(settled: boolean): void
 }
 
+/** Locks of chains that ended with something left; the operating system lets go of them with the process. */
+const KEPT = new Set<ChainLock>()
 const MAX_MEMORY_LINES = 10_000
 /** Fields that are the record's own; the others of its frame win over what a caller passes. */
 const OWN_FIELDS = ['h', 'store'] as const
@@ -98,7 +100,9 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
       closed = true
       clearTimeout(headTimer)
       file?.close()
-      lock?.release(settled)
+      if (settled) lock?.release(true)
+      // Its ends may still be on their way: as long as this process lives, nobody else is to end them.
+      else if (lock !== undefined) KEPT.add(lock)
     },
   }
 }

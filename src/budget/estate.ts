@@ -2,6 +2,7 @@
 // and what was idle in its leases goes back. So a crash costs nothing but the calls that it cut short.
 
 import { amountOf, type Amounts } from '../lib/amounts.ts'
+import { HoldfastError } from '../lib/errors.ts'
 import { listAll } from '../stores/entries.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Entry } from '../stores/store.ts'
@@ -60,7 +61,10 @@ export async function settleEstate({ committer, boot, holds: facts, now }: Estat
   // Without its record nothing that it sent before it died can be applied any more.
   const records = [`process/${boot}`, `renewed/${boot}`]
   const found = await store.read(records)
-  if (found[0] !== null) await committer.commit({ check: [{ key: records[0]!, version: found[0]!.version }], delete: records })
+  if (found[0] !== null) {
+    const { outcome } = await committer.commit({ check: [{ key: records[0]!, version: found[0]!.version }], delete: records })
+    if (outcome !== 'ok') throw new HoldfastError('ERR_STORE', `The record of the dead process ${boot} could not be removed (${outcome}).`)
+  }
 
   async function grantOf({ key, value, version }: Entry): Promise<Grant> {
     const record = value as unknown as HoldRecord

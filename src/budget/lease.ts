@@ -10,7 +10,7 @@ import type { Committer } from '../stores/group.ts'
 import type { Add, Batch, SetKey } from '../waist/batch.ts'
 import type { Allotments } from './allotment.ts'
 import type { Grant, HoldWriter } from './hold-writer.ts'
-import { dimensionOf, limitedDimensions, mergeAdds, type HeldLegs, type Level } from './legs.ts'
+import { cutOf, dimensionOf, limitedDimensions, mergeAdds, type HeldLegs, type Level } from './legs.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 import { budgetKey, counterKey } from './record.ts'
 
@@ -232,6 +232,8 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
         if (found === undefined || found === null) return isNothing(left) ? done(lease, left, lease.version) : lost(lease)
         const { nonce } = found.value as unknown as HoldRecord
         if (nonce === sent.nonce) return done(lease, left, found.version)
+        if (found.key === held)
+          throw new HoldfastError('ERR_STORE', `${held} was written by somebody else: is a copy of this process running?`)
         place = found
       } else {
         // A level has changed, so what was read of it is not what binds: no more of this.
@@ -269,7 +271,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
             ]),
         { key: counterKey('spent', leg), by: amountOf(used, dimension) },
         { key: counterKey('assumed', leg), by: amountOf(assumed, dimension) },
-        { key: counterKey('free', leg), by: free, min: 0 },
+        { key: counterKey('free', leg), by: free, min: more && free < 0 ? cutAt(lease.levels, leg) : 0 },
       ].filter(({ by }) => by !== 0)
     })
     const legs = legsWith(lease.grant.record.legs, left)
@@ -343,6 +345,12 @@ function leftAfter({ left }: Lease, { used, returned, wanted }: Move): Counts {
 const isEmpty = ({ used, returned, wanted, marks }: Move): boolean => marks.length === 0 && [used, returned, wanted].every(isNothing)
 
 const isNothing = (amounts: Amounts): boolean => Object.values(amounts).every((amount) => amount === 0)
+
+/** What a lowered limit still waits for stays where it is. */
+function cutAt(levels: readonly Level[], leg: string): number {
+  const level = levels.find(({ path }) => leg === `${dimensionOf(leg)}/${path}`)
+  return level === undefined ? 0 : cutOf(level, dimensionOf(leg))
+}
 
 const legsWith = (legs: HeldLegs, amounts: Amounts): HeldLegs =>
   Object.fromEntries(Object.keys(legs).map((key) => [key, { amount: amountOf(amounts, dimensionOf(key)) }]))

@@ -294,6 +294,15 @@ describe('a lease', () => {
     expect((await refusalOf(begin(kernel, 'acme/a', { tokens: 10 }))).code).toBe('ERR_BUDGET_EXCEEDED')
   })
 
+  test('whose record somebody else has written is not moved any more: a copy of this process may be running', async () => {
+    const { kernel, store } = await leasing()
+    await spend(kernel, 40)
+    const [record] = await store.list('hold/', { limit: 1 })
+    await store.apply([{ set: [{ key: record!.key, value: { ...(record!.value as object), nonce: 'another' } }] }])
+    await expect(kernel.flush()).rejects.toThrow('is a copy of this process running?')
+    await store.apply([{ set: [{ key: record!.key, value: record!.value }] }])
+  })
+
   test('of a process that hears nothing of a freeze ends with its chunk', async () => {
     const store = memoryStore()
     const budgets = { acme: { tokens: 100_000 }, 'acme/a': { tokens: 90_000 }, 'acme/b': { tokens: 10 } }

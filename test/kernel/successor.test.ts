@@ -4,11 +4,13 @@
 import { readFileSync, readdirSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
-import { keys, line, open } from '../budget/bench.ts'
+import { keys, line, open, take } from '../budget/bench.ts'
 import { temporaryDirectory } from '../stores/journal.ts'
 import { startWorker, type WorkerOptions } from './workers.ts'
 import { lastWords, osBoot } from '../../src/audit/last-words.ts'
 import { openChain } from '../../src/audit/chain.ts'
+import { lockChain, lockFile } from '../../src/audit/chain-lock.ts'
+import { settleEstate } from '../../src/budget/estate.ts'
 import { verifyAudit } from '../../src/audit/verify.ts'
 import { sleep } from '../../src/lib/clock.ts'
 import { fileStore } from '../../src/stores/file.ts'
@@ -88,6 +90,31 @@ describe('the successor of a process that was killed', () => {
 })
 
 describe('nobody succeeds', () => {
+  test('a kernel that closed with ends unsent, as long as its process lives', async () => {
+    const directory = temporaryDirectory()
+    const store = fileStore(directory, { durability: 'os' })
+    onTestFinished(() => store.close())
+    const { kernel } = await open({ store, budgets: BUDGETS, onEvent: () => undefined })
+    const hold = await take(kernel, 'acme', { tokens: 10 })
+    const apply = store.apply.bind(store)
+    store.apply = async () => ({ outcome: 'unknown', cause: new Error('away') })
+    await hold.settle({ tokens: 7 })
+    await kernel.close()
+    expect(lockChain(lockFile(directory, kernel.boot))).toBeUndefined()
+    store.apply = apply
+    await vi.waitFor(async () => expect(await line(store, 'acme')).toMatchObject({ spent: 7, out: 0 }), { timeout: 10_000 })
+  }, 30_000)
+
+  test('a process whose record cannot be removed first: what it sent may still arrive', async () => {
+    const { kernel, store } = await open({ budgets: BUDGETS })
+    await take(kernel, 'acme', { tokens: 10 })
+    const commit = async () => ({ outcome: 'conflict', which: 'process/', version: 1 }) as const
+    const committer = { store, commit, idle: async () => undefined }
+    const estate = settleEstate({ committer, boot: kernel.boot, holds: new Map(), now: () => Date.now() })
+    await expect(estate).rejects.toMatchObject({ code: 'ERR_STORE' })
+    expect(await line(store, 'acme')).toMatchObject({ out: 10 })
+  })
+
   test('NEGATIVE CONTROL: a process that is only stopped, however long, and it goes on as before', async () => {
     const { store, worker, directory } = await worked()
     worker.pause()
