@@ -118,7 +118,7 @@ export function sqliteStore(database: string | SqliteDatabase, options: SqliteSt
   return {
     name: `sqlite ${file}`,
     id: meta.id,
-    capabilities: capabilitiesOf(open.database),
+    capabilities: capabilitiesOf(open.database, typeof database === 'string' && sync === 'os'),
     dataDirectory: `${file}.holdfast`,
     apply,
     async read(keys) {
@@ -164,8 +164,8 @@ function entry(key: string, found: Cell | undefined, now: number): Entry | null 
 
 const SYNC_LEVELS = ['OFF', 'NORMAL', 'FULL', 'EXTRA']
 
-/** What the settings of a connection promise. */
-function capabilitiesOf(database: SqliteDatabase): Capabilities {
+/** What the settings of a connection promise. Whoever chose `os` has said that a power cut does not count. */
+function capabilitiesOf(database: SqliteDatabase, chosen: boolean): Capabilities {
   const { journal_mode: journal } = database.prepare('PRAGMA journal_mode').get() as { journal_mode: string }
   const { synchronous } = database.prepare('PRAGMA synchronous').get() as { synchronous: unknown }
   const level = Number(synchronous)
@@ -176,10 +176,10 @@ function capabilitiesOf(database: SqliteDatabase): Capabilities {
       : 'A commit can come undone in a power cut, and readers and writers block each other.'
     shortfalls.push({ setting: 'journal_mode', found: journal, needs: 'wal', risk })
   }
-  if (level < 2) {
+  if (level < 2 && !chosen) {
     const risk = 'A power cut undoes the last acknowledged commits.'
     shortfalls.push({ setting: 'synchronous', found: SYNC_LEVELS[level] ?? String(level), needs: 'FULL', risk })
   }
-  const durable = ['memory', 'off'].includes(journal) ? 'none' : shortfalls.length === 0 ? 'disk' : 'os'
+  const durable = ['memory', 'off'].includes(journal) ? 'none' : shortfalls.length === 0 && !chosen ? 'disk' : 'os'
   return shortfalls.length === 0 ? { shared: 'host', durable } : { shared: 'host', durable, shortfalls }
 }

@@ -251,7 +251,6 @@ describe('a handle of the caller', () => {
     expect(openStore().capabilities).toEqual({ shared: 'host', durable: 'disk' })
     expect(openStore(temporaryFile(), { sync: 'os' }).capabilities).toMatchObject({
       durable: 'os',
-      shortfalls: [{ setting: 'synchronous' }],
     })
   })
 
