@@ -77,7 +77,7 @@ export interface OpenDatabase {
 
 /** How {@link openDatabase} opens. */
 export interface OpenOptions {
-  readonly sync: 'full' | 'os'
+  readonly durability: 'fsync' | 'os'
   readonly unsafeFileSystem: boolean
   readonly fileSystemType?: (directory: string) => number
 }
@@ -99,7 +99,7 @@ export function openDatabase(given: string | SqliteDatabase, options: OpenOption
     const meta = patiently(file, () => {
       // Not before it is known that it is nobody else's: the journal mode stays with the file.
       metaIn(database, file)
-      if (typeof given === 'string') setUp(database, options.sync)
+      if (typeof given === 'string') setUp(database, options.durability)
       return prepareTables(database, file)
     })
     const inode = inodeOf(file)
@@ -146,10 +146,10 @@ function fileOf(database: SqliteDatabase): string {
   return file
 }
 
-function setUp(database: SqliteDatabase, sync: 'full' | 'os'): void {
+function setUp(database: SqliteDatabase, durability: 'fsync' | 'os'): void {
   database.exec('PRAGMA journal_mode = WAL')
   // fsync of macOS leaves data in the drive unless it is asked twice; elsewhere these change nothing.
-  if (sync === 'full') database.exec('PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON')
+  if (durability === 'fsync') database.exec('PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON')
   else database.exec('PRAGMA synchronous = NORMAL')
 }
 

@@ -17,11 +17,11 @@ export type { SqliteDatabase, SqliteStatement, SqliteValue } from './sqlite-data
 /** Options of {@link sqliteStore}. */
 export interface SqliteStoreOptions {
   /**
-   * What an acknowledged write survives: a power cut (`full`: `synchronous = FULL`), or the death of its process
+   * What an acknowledged write survives: a power cut (`fsync`: `synchronous = FULL`), or the death of its process
    * only (`os`: `synchronous = NORMAL`). For a handle of yours, its own settings count instead.
-   * @default 'full'
+   * @default 'fsync'
    */
-  readonly sync?: 'full' | 'os'
+  readonly durability?: 'fsync' | 'os'
   /**
    * Use a file system that is not on the list of local ones. Right only when a single process uses the store.
    * @default false
@@ -49,8 +49,8 @@ const PRUNE = { everyGroups: 256, keys: 1_000 }
  *   Opening waits, blocking, for up to 5 s while another process creates the same database; nothing else blocks.
  */
 export function sqliteStore(database: string | SqliteDatabase, options: SqliteStoreOptions = {}): Store {
-  const { sync = 'full', unsafeFileSystem = false, clock = systemClock, fileSystemType } = options
-  const open = openDatabase(database, { sync, unsafeFileSystem, ...(fileSystemType === undefined ? {} : { fileSystemType }) })
+  const { durability = 'fsync', unsafeFileSystem = false, clock = systemClock, fileSystemType } = options
+  const open = openDatabase(database, { durability, unsafeFileSystem, ...(fileSystemType === undefined ? {} : { fileSystemType }) })
   const { file, meta } = open
   const watchers = createWatchers()
   const changes = createChanges(open.database, watchers)
@@ -118,7 +118,7 @@ export function sqliteStore(database: string | SqliteDatabase, options: SqliteSt
   return {
     name: `sqlite ${file}`,
     id: meta.id,
-    capabilities: capabilitiesOf(open.database, typeof database === 'string' && sync === 'os'),
+    capabilities: capabilitiesOf(open.database, typeof database === 'string' && durability === 'os'),
     dataDirectory: `${file}.holdfast`,
     apply,
     async read(keys) {

@@ -99,6 +99,6 @@ test.runIf(available)('the SQL of the Postgres store judges every group as the m
 test('the SQLite store judges every group as the model does', async () => {
   let files = 0
   const directory = temporaryDirectory()
-  const difference = await differenceOf(async () => sqliteStore(join(directory, `${++files}.db`), { sync: 'os' }))
+  const difference = await differenceOf(async () => sqliteStore(join(directory, `${++files}.db`), { durability: 'os' }))
   expect(difference).toBeUndefined()
 })

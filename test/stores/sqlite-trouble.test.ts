@@ -225,7 +225,7 @@ describe('a database that others use', () => {
   })
 
   test('loses its expired rows in time, and none that lives', async () => {
-    const store = openStore(temporaryFile(), { sync: 'os' })
+    const store = openStore(temporaryFile(), { durability: 'os' })
     const now = await store.now()
     await store.apply([{ set: times(500, (index) => ({ key: `k/${index}`, value: 1, expiresAtMs: index < 400 ? now : now + 3_600_000 })) }])
     for (const _ of times(260, () => 0)) await store.apply([ADD])
@@ -249,7 +249,7 @@ describe('a handle of the caller', () => {
     const database = openDatabase(temporaryFile(), 'PRAGMA journal_mode = WAL; PRAGMA synchronous = EXTRA')
     expect(openStore(database).capabilities).toEqual({ shared: 'host', durable: 'disk' })
     expect(openStore().capabilities).toEqual({ shared: 'host', durable: 'disk' })
-    expect(openStore(temporaryFile(), { sync: 'os' }).capabilities).toMatchObject({
+    expect(openStore(temporaryFile(), { durability: 'os' }).capabilities).toMatchObject({
       durable: 'os',
     })
   })
@@ -362,7 +362,7 @@ describe('watching', () => {
   })
 
   test('the list of changes stays short', async () => {
-    const store = openStore(temporaryFile(), { sync: 'os' })
+    const store = openStore(temporaryFile(), { durability: 'os' })
     for (const _ of times(5, () => 0)) await store.apply(times(2_000, () => ADD))
     const { n } = openDatabase(fileOf(store)).prepare('SELECT count(*) AS n FROM holdfast_changes').get() as { n: number }
     expect(n).toBe(3)

@@ -30,7 +30,7 @@ function suite(name: string, open: (file: string, clock: SettableClock) => Store
 }
 
 suite('sqlite (full)', (file, clock) => sqliteStore(file, { clock }))
-suite('sqlite (os)', (file, clock) => sqliteStore(file, { clock, sync: 'os' }))
+suite('sqlite (os)', (file, clock) => sqliteStore(file, { clock, durability: 'os' }))
 suite('sqlite (better-sqlite3)', (file, clock) => {
   const database = new Database(file)
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
