@@ -16,6 +16,7 @@ export { formatUsd, toNanoUsd } from './lib/amounts.ts'
 export { CLAIMS } from './kernel/claims.ts'
 
 export type { Kernel, KernelOptions } from './kernel/open-kernel.ts'
+export type { Evidence, GivenAmounts, Operator } from './kernel/operator.ts'
 export type { KernelEvent } from './kernel/events.ts'
 export type { Claim } from './kernel/claims.ts'
 export type { ChainVerdict } from './audit/verify.ts'

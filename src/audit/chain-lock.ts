@@ -1,14 +1,16 @@
-// A lock that the operating system lets go of when its process dies, and at no other time: not when the process is
-// stopped, not after any number of seconds. It is an open transaction of SQLite on a small file beside the chain.
-// Whoever gets the lock of another process's chain knows that this process is dead.
+// A lock that the operating system lets go of when its process dies: not when the process is stopped, not after any
+// number of seconds. It is an open transaction of SQLite on a small file beside the chain. POSIX has one trap: a
+// process that closes the file after reading it, as a backup does, loses its own lock. So the lock alone proves
+// nothing; who gets it also wants the process to be silent.
 
-import { rmSync, statSync } from 'node:fs'
+import { existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 
 /** A lock that is held. */
 export interface ChainLock {
-  /** Lets go of it; `remove` when nothing is left for a successor. */
-  release(remove: boolean): void
+  /** Lets go of it: for good when nothing is left for a successor, aside when nobody is to look again. */
+  release(how: 'keep' | 'remove' | 'aside'): void
 }
 
 interface Database {
@@ -19,33 +21,49 @@ interface Database {
 /** The lock file of a chain. */
 export const lockFile = (directory: string, boot: string): string => join(directory, 'chains', `${boot}.lock`)
 
-/**
- * Takes the lock of a chain, without waiting.
- *
- * @returns `undefined` when somebody has it, or it cannot be had on this file system.
- */
-export function lockChain(file: string): ChainLock | undefined {
+/** Makes the lock of a new chain; nobody can get it in between. `undefined` where there are no locks. */
+export function makeLock(file: string): ChainLock | undefined {
+  const lock = open(`${file}.new`, 'rwc')
+  if (lock === undefined) return undefined
+  try {
+    renameSync(`${file}.new`, file)
+    return lockOf(file, lock)
+  } catch {
+    // Without its name it is of no use, and its chain says that it has none.
+    lock.close()
+    return undefined
+  }
+}
+
+/** Takes the lock of another process's chain, without waiting; `undefined` when somebody has it, or it is gone. */
+export function takeLock(file: string): ChainLock | undefined {
+  const lock = existsSync(file) ? open(file, 'rw') : undefined
+  return lock === undefined ? undefined : lockOf(file, lock)
+}
+
+function open(file: string, mode: 'rw' | 'rwc'): Database | undefined {
   const sqlite = process.getBuiltinModule('node:sqlite') as { DatabaseSync: new (file: string) => Database } | undefined
   if (sqlite === undefined) return undefined
   let database: Database | undefined
   try {
-    database = new sqlite.DatabaseSync(file)
+    database = new sqlite.DatabaseSync(`${pathToFileURL(file).href}?mode=${mode}`)
     // Nothing is ever written to it, so it needs no journal either.
     database.exec('PRAGMA busy_timeout = 0; PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE')
+    return database
   } catch {
     // Held by a living process, or there are no locks here: either way nobody is known to be dead.
     database?.close()
     return undefined
   }
-  const held = database
+}
+
+function lockOf(file: string, database: Database): ChainLock {
   return {
-    release(remove) {
+    release(how) {
       // While it is held, so that nobody can get hold of a file that is about to go.
-      if (remove) rmSync(file, { force: true })
-      held.close()
+      if (how === 'remove') rmSync(file, { force: true })
+      if (how === 'aside') renameSync(file, file.replace(/lock$/, 'doubt'))
+      database.close()
     },
   }
 }
-
-/** Whether a lock file is there: then its process lives, or has left something behind. */
-export const hasLock = (file: string): boolean => statSync(file, { throwIfNoEntry: false }) !== undefined

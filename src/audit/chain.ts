@@ -8,7 +8,7 @@ import type { Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { StoreHead } from '../waist/batch.ts'
 import type { Log } from '../waist/log.ts'
-import { lockChain, lockFile, type ChainLock } from './chain-lock.ts'
+import { lockFile, makeLock, type ChainLock } from './chain-lock.ts'
 import { RECORD_VERSION, encodeRecord } from './record.ts'
 
 /** Options of {@link openChain}. */
@@ -45,7 +45,7 @@ const HEAD_DELAY_MS = 100
 export function openChain({ boot, clock, directory, durable }: ChainOptions): Chain {
   const lines: string[] = []
   const file = directory === undefined ? undefined : openFile(directory, boot, durable)
-  const lock = directory === undefined ? undefined : lockChain(lockFile(directory, boot))
+  const lock = directory === undefined ? undefined : makeLock(lockFile(directory, boot))
   let count = 0
   let hash = boot
   let storeHead: StoreHead | undefined
@@ -100,7 +100,7 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
       closed = true
       clearTimeout(headTimer)
       file?.close()
-      if (settled) lock?.release(true)
+      if (settled) lock?.release('remove')
       // Its ends may still be on their way: as long as this process lives, nobody else is to end them.
       else if (lock !== undefined) KEPT.add(lock)
     },

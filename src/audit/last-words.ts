@@ -2,6 +2,7 @@
 // missing: a hold that is not in it would be given back although its call may have been billed.
 
 import { readFileSync, statSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { Amounts } from '../lib/amounts.ts'
 import type { AuditRecord } from './record.ts'
@@ -9,6 +10,7 @@ import { verifyChain, wholeLines, type StoredHead } from './verify.ts'
 
 /** What a chain says of one hold. */
 export interface HoldFacts {
+  readonly budget: string
   readonly amounts: Amounts
   /** The lease that it was drawn from. */
   readonly lease?: string
@@ -18,8 +20,11 @@ export interface HoldFacts {
   readonly charged: boolean
 }
 
-/** The holds of a dead process by id, or why its chain cannot be believed. */
-export type LastWords = { readonly holds: ReadonlyMap<string, HoldFacts> } | { readonly doubt: string }
+/** The holds of a dead process by id; or why its chain cannot be believed; or that it is about another store. */
+export type LastWords =
+  | { readonly holds: ReadonlyMap<string, HoldFacts>; readonly observe: boolean }
+  | { readonly doubt: string }
+  | { readonly elsewhere: true }
 
 /** A file that was changed so much later than its last record was written was changed by somebody else. */
 const TOUCHED_MS = 1_000
@@ -34,8 +39,13 @@ export function osBoot(): string | undefined {
   }
 }
 
-/** Reads the chain of a process that is known to be dead. `stored`: the head that the store has of it. */
-export async function lastWords(directory: string, boot: string, stored: StoredHead | undefined): Promise<LastWords> {
+/**
+ * Reads the chain of a process that is known to be dead.
+ *
+ * @param storeId - Identity of the store that it is read for.
+ * @param stored - The head that this store has of it.
+ */
+export async function lastWords(directory: string, boot: string, storeId: string, stored: StoredHead | undefined): Promise<LastWords> {
   const file = join(directory, 'chains', `${boot}.jsonl`)
   const found = statSync(file, { throwIfNoEntry: false })
   if (found === undefined) return { doubt: `${file} is missing` }
@@ -47,18 +57,24 @@ export async function lastWords(directory: string, boot: string, stored: StoredH
     last = record
     note(holds, record)
   })
+  // Nothing at all, not even its opening: it was never used for this store.
+  if (first === undefined && stored === undefined) return { elsewhere: true }
+  if (first !== undefined && first['storeId'] !== storeId) return { elsewhere: true }
   if (!verdict.ok) return { doubt: `${file}: ${verdict.fault}` }
   if (first?.kind !== 'open' || first['locked'] !== true) return { doubt: `${file}: its process had no lock on it` }
-  if (first['durable'] !== true && (first['osBoot'] === undefined || first['osBoot'] !== osBoot()))
+  const isSameRun = first['osBoot'] !== undefined && first['osBoot'] === osBoot()
+  if (first['host'] !== hostname() && !isSameRun) return { doubt: `${file} was written on another machine` }
+  if (first['durable'] !== true && !isSameRun)
     return { doubt: `${file} was written before this machine was started, and not synced to the disk: its last records may be missing` }
   // The time of the last change of a file cannot be set, so records that were cut off leave their mark there.
   if (found.ctimeMs - last!.t > TOUCHED_MS) return { doubt: `${file} was changed after its last record was written` }
-  return { holds }
+  return { holds, observe: first['mode'] === 'observe' }
 }
 
 function note(holds: Map<string, HoldFacts>, record: AuditRecord): void {
-  const { kind, hold, amounts, lease, outcome, used } = record as AuditRecord & Record<'hold' | 'lease' | 'outcome', string>
-  if (kind === 'intent') holds.set(hold, { amounts: amounts as Amounts, ...(lease === undefined ? {} : { lease }), charged: false })
+  const { kind, hold, budget, amounts, lease, outcome, used } = record as AuditRecord &
+    Record<'hold' | 'budget' | 'lease' | 'outcome', string>
+  if (kind === 'intent') holds.set(hold, { budget, amounts: amounts as Amounts, ...(lease === undefined ? {} : { lease }), charged: false })
   const known = kind === 'outcome' ? holds.get(hold) : undefined
   if (known === undefined) return
   if (outcome === 'charged') holds.set(hold, { ...known, charged: true })

@@ -22,7 +22,8 @@ const MAX_BUDGETS = 200
  * Makes the look at the budgets that this process uses. Each call freezes the trees of those that do not balance,
  * and returns them; those that were frozen already are not told again.
  */
-export function createBalanceCheck({ store, commit }: Committer, used: () => readonly string[]): () => Promise<readonly Imbalance[]> {
+export function createBalanceCheck(committer: Committer, used: () => readonly string[]): () => Promise<readonly Imbalance[]> {
+  const { store } = committer
   let next = 0
 
   async function freeze(budget: string, dimension: string): Promise<boolean> {
@@ -31,7 +32,10 @@ export function createBalanceCheck({ store, commit }: Committer, used: () => rea
     const record = entry?.value as unknown as BudgetRecord | undefined
     if (entry === null || entry === undefined || record!.frozen !== undefined) return false
     const frozen = `the books of \`${budget}\` do not balance in ${dimension}: something else has changed this store`
-    const result = await commit({ check: [{ key, version: entry.version }], set: [{ key, value: { ...record, frozen } as never }] })
+    const result = await committer.commit({
+      check: [{ key, version: entry.version }],
+      set: [{ key, value: { ...(entry.value as object), frozen } }],
+    })
     return result.outcome === 'ok'
   }
 

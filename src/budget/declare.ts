@@ -8,7 +8,7 @@ import type { Add, Batch } from '../waist/batch.ts'
 import { entriesOf } from '../stores/entries.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
-import { assertDeclaredPath, budgetKey, counterKey, toRecord, type BudgetDeclaration, type BudgetRecord } from './record.ts'
+import { assertDeclaredPath, budgetKey, counterKey, isShape, toRecord, type BudgetDeclaration, type BudgetRecord } from './record.ts'
 
 /** Most budgets that one `openKernel` declares. */
 const MAX_DECLARED = 1_000
@@ -47,11 +47,9 @@ async function declare(committer: Committer, path: string, record: BudgetRecord,
       return onIgnored(`Budget \`${path}\` is declared with revision ${record.revision}; the store has ${known.revision} and keeps it.`)
     }
     if (known?.revision === record.revision) assertSame(path, known, record)
-    const named = known?.shape === undefined ? record : ({ ...record, declared: true } as const)
-    const batch = known === undefined ? creation(path, record) : change(path, entry!.version, known, named)
+    const batch = known === undefined ? creation(path, record) : declaration(path, entry!.version, known, record)
     // Children first: should this process die in between, the shape still says that there is something to do.
     if (known !== undefined && isShape(path) && !(await changeChildren(committer, path, entry!.version, record))) continue
-    // A child that was created from a shape and is now declared by name has to be marked as such, whatever its limits.
     if (known?.revision === record.revision && (known.shape === undefined || known.declared === true)) return
     const result = await committer.commit(batch)
     // Children that were created meanwhile are behind: a look at what is there now finds them.
@@ -120,9 +118,6 @@ function loweredTooFar(
 
 const declarationError = (message: string): HoldfastError => new HoldfastError('ERR_BUDGET_DECLARATION', message)
 
-/** `acme/*` is a shape: it has a record, and its children have the counters. */
-const isShape = (path: string): boolean => path.split('/').includes('*')
-
 function creation(path: string, record: BudgetRecord): Batch {
   const legs = isShape(path)
     ? []
@@ -132,6 +127,14 @@ function creation(path: string, record: BudgetRecord): Batch {
     check: [{ key: budgetKey(path), version: 0 }, ...legs.map(({ key }) => ({ key, version: 0 }))],
     set: [{ key: budgetKey(path), value: record as never }, ...legs.map(({ key, limit }) => ({ key, value: limit }))],
   }
+}
+
+/** What a declaration does to a budget that is there. */
+function declaration(path: string, version: number, known: BudgetRecord, record: BudgetRecord): Batch {
+  if (known.revision < record.revision)
+    return change(path, version, known, known.shape === undefined ? record : { ...record, declared: true })
+  // A child that was created from a shape and is now declared by name has to be marked as such, whatever its limits.
+  return { check: [{ key: budgetKey(path), version }], set: [{ key: budgetKey(path), value: { ...known, declared: true } }] }
 }
 
 function change(path: string, version: number, known: BudgetRecord, record: BudgetRecord): Batch {
@@ -145,9 +148,12 @@ function change(path: string, version: number, known: BudgetRecord, record: Budg
     const by = limit - (Object.hasOwn(known.limits, dimension) ? known.limits[dimension]! : 0)
     if (!isShape(path) && by !== 0) add.push({ key: counterKey('free', `${dimension}/${path}`), by, min: 0 })
   }
-  // Whoever declares a higher revision has seen why the tree was frozen.
-  const { frozen: _, ...rest } = known
-  return { check: [{ key: budgetKey(path), version }], add, set: [{ key: budgetKey(path), value: { ...rest, ...record } }] }
+  // What an operator has set since goes with the revision that he set it under.
+  const { frozen, declaration: _, cut: __, ...rest } = known
+  // Whoever declares a higher revision has seen why the tree was frozen; an operator who froze it says himself when it is over.
+  const still = known.frozenBy === undefined || frozen === undefined ? {} : { frozen }
+  const value = { ...rest, ...record, ...still }
+  return { check: [{ key: budgetKey(path), version }], add, set: [{ key: budgetKey(path), value }] }
 }
 
 function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): void {
@@ -158,7 +164,8 @@ function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): 
   )
 }
 
-function writeLimits({ limits }: BudgetRecord): string {
+/** The limits that were declared, whatever an operator has set since. */
+function writeLimits({ limits: inForce, declaration: limits = inForce }: BudgetRecord): string {
   return Object.keys(limits)
     .sort()
     .map((dimension) => `${dimension} ${formatAmount(dimension, limits[dimension]!)}`)

@@ -70,8 +70,11 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         return overrun ? overrunBefore(grant) : undefined
       }
       const freeze = uncovered() && !observe ? await freezing(grant.path) : undefined
-      const mark =
-        how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs: (await store.now()) + CORRECTABLE_MS }] : []
+      const expiresAtMs = (await store.now()) + CORRECTABLE_MS
+      const mark = [
+        ...(how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs }] : []),
+        ...(grant.endMark === undefined ? [] : [{ key: grant.endMark, value: 1, expiresAtMs }]),
+      ]
       const result = await committer.commit({
         check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
         add: await addsOf(legs, { above, raised }, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),

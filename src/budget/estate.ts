@@ -16,6 +16,7 @@ import type { HoldRecord, Processes } from './processes.ts'
 
 /** What is known of one of its holds. */
 export interface EstateHold {
+  readonly budget: string
   readonly amounts: Amounts
   readonly lease?: string
   readonly used?: Amounts
@@ -28,8 +29,11 @@ export interface EstateOptions {
   /** The dead process. */
   readonly boot: string
   readonly holds: ReadonlyMap<string, EstateHold>
+  /** It only observed: what it used beyond a limit freezes nothing. */
+  readonly observe: boolean
   /** Unix ms. */
   readonly now: () => number
+  readonly onTrouble: (error: unknown) => void
 }
 
 /** What was done. */
@@ -48,14 +52,15 @@ export interface Estate {
  *
  * @throws {HoldfastError} `ERR_STORE`; the rest is done by whoever tries next.
  */
-export async function settleEstate({ committer, boot, holds: facts, now }: EstateOptions): Promise<Estate> {
+export async function settleEstate({ committer, boot, holds: facts, observe, now, onTrouble }: EstateOptions): Promise<Estate> {
   const { store } = committer
   const processes = inTheNameOf(boot)
   const levels = createLevels(store)
-  const holds = createHoldWriter({ committer, processes, levels, boot, observe: false, now })
+  const holds = createHoldWriter({ committer, processes, levels, boot, observe, now })
   const allotments = createAllotments(committer, levels, boot)
-  const end = createEnding({ committer, processes, levels, holds, allotments, observe: false })
-  const leases = createLeases({ committer, processes, holds, allotments, now })
+  const end = createEnding({ committer, processes, levels, holds, allotments, observe })
+  const later = (work: () => Promise<void>): void => void work().catch(onTrouble)
+  const leases = createLeases({ committer, processes, holds, allotments, later, onTrouble })
   const estate = { ended: 0, charged: 0, leases: 0 }
 
   // Without its record nothing that it sent before it died can be applied any more.
@@ -77,10 +82,34 @@ export async function settleEstate({ committer, boot, holds: facts, now }: Estat
     const fact = facts.get(grant.holdId)
     // What the store has and the chain has not was never said to be held: it stays in suspense.
     if (fact === undefined) return
-    // Beside its lease lies what the lease could not cover.
-    const used = fact.used !== undefined && fact.lease !== undefined ? beyond(fact.used, fact.amounts) : fact.used
+    // Beside its lease lies what it used beyond what it held; that is ended with the other overruns.
+    if (fact.lease !== undefined) return
+    const { used } = fact
     await end({ ...grant, version: undefined }, used ?? grant.amounts, used === undefined ? 'charge' : 'settle')
     estate[used === undefined ? 'charged' : 'ended'] += 1
+  }
+
+  /** A lease pays for a hold what the hold had; what a call used beyond that is in the books, or has to be put there. */
+  async function endOverrun(holdId: string, { used = {}, amounts, budget }: EstateHold): Promise<void> {
+    const over = beyond(used, amounts)
+    if (Object.values(over).every((amount) => amount === 0)) return
+    const { held, overran } = holds.placesOf(holdId)
+    const [done, begun] = await store.read([overran, held])
+    if (done !== null) return
+    const known = await levels.of(budget, true)
+    const record = { path: budget, agent: '', resource: 'overrun', atMs: now(), legs: {} }
+    const version = begun === null || begun === undefined ? 0 : undefined
+    await end({ holdId, path: budget, amounts: {}, outputTokens: 0, levels: known, record, version, endMark: overran }, over, 'settle')
+  }
+
+  /** What became known of a charge after all, where the charge still waits for it. */
+  async function correct(holdId: string, { used }: EstateHold): Promise<void> {
+    const [mark] = await store.read([holds.placesOf(holdId).charged])
+    if (mark === null || mark === undefined) return
+    const { nonce: _, ...record } = mark.value as unknown as HoldRecord
+    const amounts = Object.fromEntries(Object.entries(record.legs).map(([leg, { amount }]) => [dimensionOf(leg), amount]))
+    const known = await levels.of(record.path, true)
+    await end({ holdId, path: record.path, amounts, outputTokens: 0, levels: known, record, version: undefined }, used!, 'settle')
   }
 
   async function endLease(grant: Grant): Promise<void> {
@@ -92,7 +121,7 @@ export async function settleEstate({ committer, boot, holds: facts, now }: Estat
       for (const [, fact] of drawn) {
         const worst = amountOf(fact.amounts, dimension)
         const isAssumed = fact.charged || fact.used === undefined
-        used += isAssumed ? worst : amountOf(fact.used, dimension)
+        used += isAssumed ? worst : Math.min(worst, amountOf(fact.used, dimension))
         assumed += isAssumed ? worst : 0
       }
       const left = amountOf(lease.left, dimension)
@@ -115,6 +144,10 @@ export async function settleEstate({ committer, boot, holds: facts, now }: Estat
       const grant = await grantOf(entry)
       await (grant.record.reported === undefined ? endHold(grant) : endLease(grant))
     }
+  for (const [holdId, fact] of facts) {
+    if (fact.charged && fact.used !== undefined) await correct(holdId, fact)
+    if (fact.lease !== undefined && !fact.charged) await endOverrun(holdId, fact)
+  }
   return { ...estate, allotments: await allotments.closeOwn() }
 }
 

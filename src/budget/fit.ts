@@ -30,10 +30,12 @@ export function fitOf(legs: readonly Leg[], standings: readonly Standing[], { fi
   for (const [index, leg] of legs.entries()) {
     if (leg.over) continue
     const standing = standings[index]!
-    if (leg.amount > standing.free + standing.out) never = { fit: 'never', leg, standing }
-    else if (leg.amount > standing.free) later ??= { fit: 'later', leg, standing }
+    // A lowered limit comes before everybody who waits.
+    const room = standing.free - standing.cut
+    if (leg.amount > room + standing.out) never = { fit: 'never', leg, standing }
+    else if (leg.amount > room) later ??= { fit: 'later', leg, standing }
     const each = amountOf(output.perToken, leg.dimension)
-    if (each > 0) outputTokens = Math.min(outputTokens, Math.floor((standing.free - amountOf(fixed, leg.dimension)) / each))
+    if (each > 0) outputTokens = Math.min(outputTokens, Math.floor((room - amountOf(fixed, leg.dimension)) / each))
   }
   // Of several levels without room the lowest is named: it is the one that its owner can change.
   return never ?? later ?? { fit: 'now', outputTokens }
@@ -46,11 +48,11 @@ export function budgetRefusal(
 ): Refusal {
   const { leg, standing } = fit
   const { agent, resource, smallest, waitedMs } = about
-  const { limit, spent, free, out, suspense } = standing
+  const { limit, spent, free, out, suspense, cut } = standing
   const write = (amount: number): string => formatAmount(leg.dimension, amount)
   const short = leg.amount - free
   const wouldPass = `raise \`${leg.dimension}\` of \`${leg.level.path}\` to ${write(limit + short)}`
-  const facts = `limit ${write(limit)}, spent ${write(spent)}, held by others ${write(out)}, in suspense ${write(suspense)}, free ${write(free)}`
+  const facts = `limit ${write(limit)}, spent ${write(spent)}, held by others ${write(out)}, in suspense ${write(suspense)}, free ${write(free)}${cut === 0 ? '' : `, still to be cut ${write(cut)}`}`
   const budget = { budget: leg.level.path, dimension: leg.dimension, limit, spent, free, out, suspense, needed: leg.amount }
   if (fit.fit === 'later') {
     const message = `Budget \`${leg.level.path}\` is busy: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}); waited ${waitedMs} ms. Raise \`waitMs\`, or ${wouldPass}.`
@@ -58,7 +60,7 @@ export function budgetRefusal(
   }
   // Over for the run, not just for this call: not even the smallest one would fit if everything came back.
   // A counter of one tool says nothing about the rest of the run.
-  const endsRun = isStandard(leg.dimension) && Math.max(1, amountOf(smallest, leg.dimension)) > free + out
+  const endsRun = isStandard(leg.dimension) && Math.max(1, amountOf(smallest, leg.dimension)) > free + out - cut
   const message = `Budget \`${leg.level.path}\` has no room: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}). To pass: ${wouldPass}.`
   return new Refusal('ERR_BUDGET_EXCEEDED', message, { agent, resource, budget, wouldPass, endsRun })
 }

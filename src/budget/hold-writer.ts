@@ -24,6 +24,8 @@ export interface Grant {
   readonly record: Omit<HoldRecord, 'nonce'>
   /** What it was drawn from, when that is not the store: then it has no record of its own. */
   readonly lease?: Lease
+  /** Key of a mark that its end leaves, for who has to know later that it has ended. */
+  readonly endMark?: string
   /** Version of the record in the store: `0` when nothing had to be written, `undefined` when nobody knows. */
   readonly version: number | undefined
 }
@@ -50,8 +52,8 @@ export interface HoldWriter {
   learn(which: string, fragment: Batch): void
   /** Whether a record that was found under the id of a hold is its own, and not that of a copy of this process. */
   isOwn(grant: Grant, found: HoldRecord): boolean
-  /** Where the record of a hold of this process can lie. */
-  placesOf(holdId: string): Readonly<Record<'held' | 'suspended' | 'charged', string>>
+  /** Where the record of a hold of this process can lie, and the mark that what it used beyond it is in the books. */
+  placesOf(holdId: string): Readonly<Record<'held' | 'suspended' | 'charged' | 'overran', string>>
 }
 
 /** How often a take is sent again when its reply is lost. */
@@ -142,6 +144,7 @@ export function createHoldWriter({ committer, processes, levels, boot, observe, 
     held: `hold/${boot}/${holdId}`,
     suspended: `suspended/${boot}/${holdId}`,
     charged: `charged/${boot}/${holdId}`,
+    overran: `overran/${boot}/${holdId}`,
   })
 
   const isOwn: HoldWriter['isOwn'] = ({ record }, { nonce }) => {

@@ -63,8 +63,9 @@ export interface LeasesOptions {
   readonly processes: Processes
   readonly holds: HoldWriter
   readonly allotments: Allotments
-  /** Unix ms. */
-  readonly now: () => number
+  /** Does this in the background, again and again until it succeeds. */
+  readonly later: (work: () => Promise<void>) => void
+  readonly onTrouble: (error: unknown) => void
 }
 
 /** The leases of this process. */
@@ -78,9 +79,9 @@ export interface Leases {
   /**
    * Ends a hold that was drawn.
    *
-   * @returns What its use went beyond it, and what the lease could not cover of that.
+   * @returns What it used beyond what it held: the lease does not pay for that.
    */
-  end(lease: Lease, grant: Grant, used: Amounts, how: 'settle' | 'charge'): { readonly overrun: boolean; readonly uncovered: Amounts }
+  end(lease: Lease, grant: Grant, used: Amounts, how: 'settle' | 'charge'): Amounts
   /** The record of a charge, for the next move to write: its real use can correct it. */
   markOf(lease: Lease, holdId: string, held: Amounts): SetKey
   /**
@@ -95,12 +96,12 @@ export interface Leases {
 /** How often one move may find that something has changed. */
 const MAX_ATTEMPTS = 100
 /** Most charges that one move writes down. */
-const MAX_MARKS = 200
+const MAX_MARKS = 50
 /** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
 const CORRECTABLE_MS = 30 * 24 * 3_600_000
 
 /** Makes the leases of this process. */
-export function createLeases({ committer, processes, holds, allotments, now }: LeasesOptions): Leases {
+export function createLeases({ committer, processes, holds, allotments, later, onTrouble }: LeasesOptions): Leases {
   const { store } = committer
   const leases = new Set<Lease>()
 
@@ -139,25 +140,23 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
 
   const end: Leases['end'] = (lease, { holdId }, used, how) => {
     const held = lease.holds.get(holdId)
-    if (held === undefined) return { overrun: false, uncovered: {} }
+    if (held === undefined) return {}
     lease.holds.delete(holdId)
     const uncovered: Counts = {}
-    let overrun = false
     for (const dimension of lease.limits) {
-      const actual = Object.hasOwn(used, dimension) ? used[dimension]! : amountOf(held, dimension)
-      const beyond = actual - amountOf(held, dimension)
-      overrun ||= beyond > 0
-      const covered = beyond <= amountOf(lease.rest, dimension)
-      if (!covered) uncovered[dimension] = beyond
+      const worst = amountOf(held, dimension)
+      const actual = Object.hasOwn(used, dimension) ? used[dimension]! : worst
+      // A lease never pays more for a hold than the hold: so what the chain says of each is what the lease has of it.
+      if (actual > worst) uncovered[dimension] = actual - worst
       if (!lease.dimensions.has(dimension)) continue
-      if (covered) add(lease.rest, { [dimension]: beyond }, -1)
-      add(lease.used, { [dimension]: covered ? actual : amountOf(held, dimension) })
+      add(lease.used, { [dimension]: Math.min(actual, worst) })
+      add(lease.rest, { [dimension]: Math.max(0, worst - actual) })
     }
     if (how === 'charge') {
       add(lease.assumed, held)
       lease.marks.push(markOf(lease, holdId, held))
     }
-    return { overrun, uncovered }
+    return uncovered
   }
 
   function markOf({ grant }: Lease, holdId: string, held: Amounts): SetKey {
@@ -168,7 +167,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     )
     const { path, agent, resource, atMs } = grant.record
     const value: HoldRecord = { path, agent, resource, atMs, legs }
-    return { key: holds.placesOf(holdId).charged, value: value as never, expiresAtMs: now() + CORRECTABLE_MS }
+    return { key: holds.placesOf(holdId).charged, value: value as never }
   }
 
   async function move(lease: Lease, { want = {}, back = false }: { want?: Amounts; back?: boolean } = {}): Promise<boolean> {
@@ -201,7 +200,8 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
   function begin(lease: Lease, wanted: Amounts, back: boolean): Move | undefined {
     const returned = back ? lease.rest : {}
     const { used, assumed } = lease
-    if (lease.marks.length === 0 && [used, returned, wanted].every(isNothing)) return undefined
+    const ends = isNothing(lease.left) && lease.holds.size === 0
+    if (!ends && lease.marks.length === 0 && [used, returned, wanted].every(isNothing)) return undefined
     if (back) lease.rest = {}
     lease.used = {}
     lease.assumed = {}
@@ -215,11 +215,14 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
       const ticket = await processes.ticket()
       const left = leftAfter(lease, sent)
-      const result = await committer.commit(batchOf(lease, sent, { place, held, left, ticket }))
+      const expiresAtMs = sent.marks.length === 0 ? 0 : (await store.now()) + CORRECTABLE_MS
+      const marks = sent.marks.map((mark) => ({ ...mark, expiresAtMs }))
+      const ends = isNothing(left) && lease.marks.length === 0 && lease.holds.size === 0
+      const result = await committer.commit(batchOf(lease, { ...sent, marks }, { place, held, left, ends, ticket }))
       if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
       if (result.outcome === 'ok') {
         processes.stamped(ticket)
-        return done(lease, left, result.version)
+        return done(lease, left, { version: result.version, ends })
       }
       if (result.outcome === 'refused') {
         if (!result.which.startsWith('free/')) throw damage(result.which)
@@ -229,9 +232,10 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
         // It was applied, or this process was taken for dead and it lies in suspense.
         const found = (await store.read([held, suspended])).find((entry) => entry !== null)
         // An operator has ended it; or the move did, and its reply was lost.
-        if (found === undefined || found === null) return isNothing(left) ? done(lease, left, lease.version) : lost(lease)
+        if (found === undefined || found === null)
+          return isNothing(left) ? done(lease, left, { version: lease.version, ends: true }) : lost(lease)
         const { nonce } = found.value as unknown as HoldRecord
-        if (nonce === sent.nonce) return done(lease, left, found.version)
+        if (nonce === sent.nonce) return done(lease, left, { version: found.version, ends: false })
         if (found.key === held)
           throw new HoldfastError('ERR_STORE', `${held} was written by somebody else: is a copy of this process running?`)
         place = found
@@ -252,7 +256,13 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
   function batchOf(
     lease: Lease,
     { nonce, used, assumed, returned, wanted, marks }: Move,
-    { place, held, left, ticket }: { place: { key: string; version: number }; held: string; left: Counts; ticket: Batch },
+    {
+      place,
+      held,
+      left,
+      ends,
+      ticket,
+    }: { place: { key: string; version: number }; held: string; left: Counts; ends: boolean; ticket: Batch },
   ): Batch {
     const more = Object.keys(wanted).length > 0
     const column = place.key === held ? 'out' : 'suspense'
@@ -276,7 +286,6 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     })
     const legs = legsWith(lease.grant.record.legs, left)
     const reported = { used: sum(lease.reported.used, used), assumed: sum(lease.reported.assumed, assumed) }
-    const ends = isNothing(left)
     return {
       check: [
         { key: place.key, version: place.version },
@@ -293,7 +302,7 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     }
   }
 
-  async function done(lease: Lease, left: Counts, version: number): Promise<boolean> {
+  async function done(lease: Lease, left: Counts, { version, ends }: { version: number; ends: boolean }): Promise<boolean> {
     const { wanted, used, assumed } = lease.move!
     lease.left = left
     add(lease.reported.used, used)
@@ -301,14 +310,16 @@ export function createLeases({ committer, processes, holds, allotments, now }: L
     add(lease.rest, wanted)
     lease.version = version
     lease.move = undefined
-    if (isNothing(left)) close(lease)
+    if (ends) close(lease)
     const allotment = lease.levels.findLast(({ record }) => record.allotment !== undefined)
-    if (allotment !== undefined) await allotments.follow(allotment.path)
+    // The move has happened; what it leaves in a closed allotment can be brought up later as well.
+    if (allotment !== undefined) await allotments.follow(allotment.path).catch(() => later(() => allotments.follow(allotment.path)))
     return Object.keys(wanted).length > 0
   }
 
-  /** An operator has ended it; what this process spent of it since, he has counted in full. */
+  /** Somebody else has ended it, an operator or a successor: what this process spent of it since is in nobody's books. */
   function lost(lease: Lease): boolean {
+    onTrouble(new HoldfastError('ERR_STORE', `A lease of \`${lease.path}\` was ended by somebody else; nothing more is drawn from it.`))
     lease.retired = true
     lease.rest = {}
     lease.move = undefined

@@ -10,6 +10,7 @@ import type { ProposedAction } from '../waist/action.ts'
 import type { Batch } from '../waist/batch.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Log } from '../waist/log.ts'
+import { createBalanceCheck, type Imbalance } from './balance.ts'
 import { budgetRefusal, fitOf, type Fit, type Need } from './fit.ts'
 import { allotmentBatch, createAllotments, type ClosedAllotment } from './allotment.ts'
 import { createEnding, type Overrun } from './ending.ts'
@@ -43,6 +44,8 @@ export interface LedgerOptions {
   /** Between two reports of what leases have spent, ms. */
   readonly tickMs: number
   readonly onTrouble: (error: unknown) => void
+  /** Puts in order what processes have left that are known to be dead. */
+  readonly succeed: () => Promise<void>
 }
 
 /** What `begin` asks of the ledger. */
@@ -84,6 +87,8 @@ export interface Ledger {
   flush(): Promise<void>
   /** Leases nothing any more. */
   stop(): void
+  /** Looks whether the budgets that this process uses balance, and freezes the trees of those that do not. */
+  check(): Promise<readonly Imbalance[]>
   /** Looks after processes that are silent: their holds go to suspense, later their allotments come back. Returns how many holds moved. */
   sweep(): Promise<number>
 }
@@ -111,9 +116,18 @@ export function createLedger(options: LedgerOptions): Ledger {
   const holds = createHoldWriter({ committer, processes, levels, boot: log.boot, observe, now })
   const allotments = createAllotments(committer, levels, log.boot)
   const endHeld = createEnding({ committer, processes, levels, holds, allotments, observe })
-  const { tickMs, onTrouble } = options
-  const leases = createLeases({ committer, processes, holds, allotments, now })
-  const lending = createLending({ committer, leases, levels, end: endHeld, lease, tickMs, onTrouble })
+  const { tickMs, onTrouble, succeed } = options
+  const leases = createLeases({ committer, processes, holds, allotments, later, onTrouble })
+  const lending = createLending({
+    committer,
+    leases,
+    levels,
+    end: endHeld,
+    lease,
+    overranMark: (holdId) => holds.placesOf(holdId).overran,
+    tickMs,
+    onTrouble,
+  })
   /** Counters that were short when last asked: the next one looks before it writes. */
   const tight = new Set<string>()
 
@@ -251,6 +265,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       if (!('fit' in answer)) return answer
       if (answer.fit === 'never') throw budgetRefusal(answer, about())
       last = answer
+      if (waitMs > 0) void lending.recall(answer.leg.level.path).catch(onTrouble)
       return undefined
     }
     const about = () => ({ agent, resource, smallest, waitedMs: Math.round(performance.now() - startedAt) })
@@ -264,7 +279,6 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
     const first = ahead === undefined ? await tryOnce() : undefined
     if (first !== undefined) return first
-    if (last !== undefined && waitMs > 0) void lending.recall(last.leg.level.path).catch(onTrouble)
     const grant = waitMs > 0 ? await lines.wait(ahead ?? last!.leg.level.path, until, tryOnce, signal) : undefined
     if (grant !== undefined) return grant
     // Whoever stood in line to the end was never asked: what stands in the way is whatever stands there now.
@@ -289,6 +303,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   }
 
   async function sweep(): Promise<{ readonly suspended: number; readonly closed: number }> {
+    await succeed()
     const suspended = await processes.sweep()
     const closed = await allotments.sweep(orphanMs)
     recordClosed(closed)
@@ -301,6 +316,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     report: () => lending.report(),
     flush: () => lending.report(true),
     stop: () => lending.stop(),
+    check: createBalanceCheck(committer, () => levels.known()),
     closeAllotment,
     closeOwnAllotments: async () => recordClosed(await allotments.closeOwn()),
     sweep: async () => (await sweep()).suspended,

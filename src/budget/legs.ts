@@ -58,7 +58,8 @@ export function takeAdds(legs: readonly Leg[], levels: readonly Level[], column:
   const taken = legs.flatMap(({ key, level, dimension, amount, over }) => {
     if (over) return [{ key: counterKey('over', key), by: amount }]
     return [
-      { key: counterKey('free', key), by: startOf(level, dimension) - amount, min: 0 },
+      // What a lowered limit still waits for stays where it is.
+      { key: counterKey('free', key), by: startOf(level, dimension) - amount, min: cutOf(level, dimension) },
       { key: counterKey(column, key), by: amount },
     ]
   })
@@ -78,6 +79,9 @@ export function takeAdds(legs: readonly Leg[], levels: readonly Level[], column:
 function startOf({ version, record }: Level, dimension: string): number {
   return version === 0 ? record.limits[dimension]! : 0
 }
+
+/** What a lowered limit still waits for, in one dimension of a level. */
+export const cutOf = ({ record: { cut } }: Level, dimension: string): number => (cut === undefined ? 0 : amountOf(cut, dimension))
 
 /** A held leg as it lies in the hold's record. */
 export interface HeldLeg {

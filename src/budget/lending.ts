@@ -17,8 +17,9 @@ interface Pool {
   /** Calls since `sinceMs`, by `performance.now()`. */
   calls: number
   sinceMs: number
-  /** Size of the next chunk, in calls of the size that asks. */
+  /** Size of the next chunk, in calls of the size that asks, and how many the last one really had. */
   chunk: number
+  size: number
   /** When the last chunk was taken, and when something was last drawn, by `performance.now()`. */
   takenAtMs: number
   drawnAtMs: number
@@ -40,6 +41,8 @@ export interface LendingOptions {
   readonly end: End
   /** Takes a chunk of this size as a new lease; `undefined` when it is not there. */
   readonly lease: (path: string, amounts: Amounts) => Promise<Lease | undefined>
+  /** Key of the mark that the overrun of a hold is in the books. */
+  readonly overranMark: (holdId: string) => string
   /** Between two looks at the leases, ms. */
   readonly tickMs: number
   readonly onTrouble: (error: unknown) => void
@@ -53,7 +56,7 @@ export interface Lending {
   stock(path: string, amounts: Amounts): Promise<boolean>
   /** As {@link End}, for a hold that was drawn. */
   end(grant: Drawn, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined>
-  /** Gives back what lies idle at and below a budget, and leases nothing there for a while. Whether there was any. */
+  /** Gives back what lies idle at and below a budget, and leases nothing there for a while. Whether there were leases. */
   giveBack(path: string): Promise<boolean>
   /** Asks the other processes to do so. */
   recall(path: string): Promise<void>
@@ -79,15 +82,27 @@ const LONG_MS = 4_000
 const PAUSE_MS = 2_000
 const MAX_POOLS = 10_000
 
+/** When and how much a process leases, for whoever is to know what a crash can strand. */
+export const CHUNK_POLICY = {
+  /** So many calls within so many ms, and a budget is leased. */
+  busyCalls: BUSY_CALLS,
+  busyMs: BUSY_MS,
+  /** Size of a chunk, in calls. */
+  firstChunk: FIRST_CHUNK,
+  maxChunk: MAX_CHUNK,
+  /** A chunk is at most one part in so many of what is free. */
+  share: SHARE,
+} as const
+
 /** The key that asks for a budget back. */
 const recallKey = (path: string): string => `recall/${path}`
 
 /** Makes the lending of this process. */
-export function createLending({ committer, leases, levels, end, lease, tickMs, onTrouble }: LendingOptions): Lending {
+export function createLending({ committer, leases, levels, end, lease, overranMark, tickMs, onTrouble }: LendingOptions): Lending {
   const { store } = committer
   const pools = new Map<string, Pool>()
-  /** What leases could not cover of overruns, by hold, until the ledger has it. */
-  const uncovered = new Map<string, Amounts>()
+  /** What was used beyond what was held, by hold, until the ledger has it: the same grant, however often it is tried. */
+  const uncovered = new Map<string, { readonly grant: Grant; readonly used: Amounts }>()
   const charged = new WeakMap<Lease, Set<string>>()
   const recalled = new Map<string, number>()
   let stops: (() => void)[] | undefined
@@ -96,10 +111,18 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
   function poolOf(path: string): Pool {
     const known = pools.get(path)
     if (known !== undefined) return known
-    const pool = { calls: 0, sinceMs: -Infinity, chunk: FIRST_CHUNK, takenAtMs: -Infinity, drawnAtMs: -Infinity, pausedUntilMs: -Infinity }
+    const pool = {
+      calls: 0,
+      sinceMs: -Infinity,
+      chunk: FIRST_CHUNK,
+      size: 0,
+      takenAtMs: -Infinity,
+      drawnAtMs: -Infinity,
+      pausedUntilMs: -Infinity,
+    }
     for (const [other, { lease: used }] of pools) {
       if (pools.size < MAX_POOLS) break
-      if (used === undefined) pools.delete(other)
+      if (used === undefined || used.retired) pools.delete(other)
     }
     pools.set(path, pool)
     return pool
@@ -113,7 +136,7 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
     const { lease: own } = pool
     if (own === undefined || !leases.draw(own, holdId, amounts)) return undefined
     pool.drawnAtMs = now
-    const isLow = [...own.dimensions].some((dimension) => amountOf(own.rest, dimension) < LOW * pool.chunk * amountOf(amounts, dimension))
+    const isLow = [...own.dimensions].some((dimension) => amountOf(own.rest, dimension) < LOW * pool.size * amountOf(amounts, dimension))
     if (isLow && pool.taking === undefined && now > pool.pausedUntilMs) void take(path, pool, amounts).catch(onTrouble)
     return own
   }
@@ -127,7 +150,13 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
 
   /** One chunk more, for the lease that there is or for a new one. */
   function take(path: string, pool: Pool, amounts: Amounts): Promise<boolean> {
-    const taking = takeChunk(path, pool, amounts).finally(() => delete pool.taking)
+    const taking = takeChunk(path, pool, amounts)
+      .catch((error: unknown) => {
+        // Not with each call again: the store has its troubles.
+        pool.pausedUntilMs = performance.now() + PAUSE_MS / 2
+        throw error
+      })
+      .finally(() => delete pool.taking)
     pool.taking = taking
     return taking
   }
@@ -142,16 +171,18 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
     const lasted = performance.now() - pool.takenAtMs
     if (lasted < SHORT_MS) pool.chunk = Math.min(MAX_CHUNK, pool.chunk * 2)
     else if (lasted > LONG_MS) pool.chunk = Math.max(FIRST_CHUNK, Math.floor(pool.chunk / 2))
-    const calls = await callsThatFit(known, amounts, pool.chunk)
+    const limited = limitedDimensions(known)
+    const own = Object.entries(amounts).filter(([dimension, each]) => each > 0 && limited.has(dimension))
+    const idle = Math.min(...own.map(([dimension, each]) => Math.floor(amountOf(pool.lease?.rest ?? {}, dimension) / each)))
+    const calls = own.length === 0 ? 0 : (await callsThatFit(known, amounts, pool.chunk)) - idle
     if (calls < 2 || stopped) {
       // Nearly empty: call by call from here on, and asked again after a while.
       pool.pausedUntilMs = performance.now() + PAUSE_MS
       return false
     }
-    const limited = limitedDimensions(known)
-    const own = Object.entries(amounts).filter(([dimension]) => limited.has(dimension))
     const want = Object.fromEntries(own.map(([dimension, each]) => [dimension, each * calls]))
     pool.takenAtMs = performance.now()
+    pool.size = calls + idle
     if (pool.lease !== undefined && !pool.lease.retired && covers(pool.lease, amounts)) return leases.move(pool.lease, { want })
     const old = pool.lease
     const taken = await lease(path, want)
@@ -171,8 +202,12 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
   async function endDrawn(grant: Drawn, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {
     const { lease: own, holdId } = grant
     const isOpen = own.holds.has(holdId)
-    const { overrun, uncovered: beyond } = leases.end(own, grant, used, how)
-    if (Object.values(beyond).some((amount) => amount > 0)) uncovered.set(holdId, beyond)
+    const beyond = leases.end(own, grant, used, how)
+    if (Object.keys(beyond).length > 0) {
+      const record = { ...grant.record, legs: {} }
+      const { lease: _, ...direct } = grant
+      uncovered.set(holdId, { grant: { ...direct, record, version: 0, endMark: overranMark(holdId) }, used: beyond })
+    }
     if (how === 'charge') {
       if (isOpen) charged.set(own, (charged.get(own) ?? new Set()).add(holdId))
       // The charge has to be where a correction looks for it.
@@ -185,8 +220,8 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
     }
     settled(own)
     const rest = uncovered.get(holdId)
-    if (rest === undefined) return overrun ? 'covered' : undefined
-    const overran = await end({ ...grant, record: { ...grant.record, legs: {} }, version: 0 }, rest, 'settle')
+    if (rest === undefined) return undefined
+    const overran = await end(rest.grant, rest.used, 'settle')
     uncovered.delete(holdId)
     return overran
   }
@@ -206,10 +241,10 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
   async function giveBack(path: string): Promise<boolean> {
     const own = leases.at(path)
     const pausedUntilMs = performance.now() + PAUSE_MS
-    for (const { path: leased } of own) poolOf(leased).pausedUntilMs = pausedUntilMs
-    const idle = own.filter(({ rest }) => Object.values(rest).some((amount) => amount > 0))
+    for (const [other, pool] of pools) if (other === path || other.startsWith(`${path}/`)) pool.pausedUntilMs = pausedUntilMs
     await Promise.all(own.map((one) => leases.move(one, { back: true })))
-    return idle.length > 0
+    // Even without anything idle: what was spent is in the books now, and no longer looks as if it could come back.
+    return own.length > 0
   }
 
   async function recall(path: string): Promise<void> {
@@ -221,12 +256,14 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
   }
 
   async function heedRecalls(): Promise<void> {
-    for (const { key } of await store.list(recallKey(''), { limit: MAX_POOLS })) await giveBack(key.slice(recallKey('').length))
+    const recalls = await store.list(recallKey(''), { limit: MAX_POOLS })
+    await Promise.all(recalls.map(({ key }) => giveBack(key.slice(recallKey('').length))))
   }
 
   /** A budget has changed: who leases it finds out whether it is his. */
   async function verify(): Promise<void> {
-    for (const own of leases.at()) if (!own.retired && !(await levels.areCurrent(own.levels))) await retire(own)
+    const living = leases.at().filter(({ retired }) => !retired)
+    await Promise.all(living.map(async (own) => ((await levels.areCurrent(own.levels)) ? undefined : retire(own))))
   }
 
   async function report(back = false): Promise<void> {
@@ -237,7 +274,7 @@ export function createLending({ committer, leases, levels, end, lease, tickMs, o
 
   async function tick(): Promise<void> {
     const idleSinceMs = performance.now() - 2 * tickMs
-    for (const own of leases.at()) await leases.move(own, { back: (pools.get(own.path)?.drawnAtMs ?? 0) < idleSinceMs })
+    await Promise.all(leases.at().map((own) => leases.move(own, { back: (pools.get(own.path)?.drawnAtMs ?? 0) < idleSinceMs })))
     if (leases.at().length === 0) unlook()
   }
 

@@ -3,7 +3,7 @@
 import type { Amounts } from '../lib/amounts.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
 import type { Store } from '../stores/store.ts'
-import type { Level } from './legs.ts'
+import { cutOf, type Level } from './legs.ts'
 import { budgetKey, counterKey, levelsOf, type BudgetRecord, type Column } from './record.ts'
 
 /** Most levels that a process remembers. */
@@ -16,6 +16,8 @@ export interface Standing {
   readonly out: number
   readonly spent: number
   readonly suspense: number
+  /** What of it a lowered limit still waits for: of what is free, and of what comes back. */
+  readonly cut: number
 }
 
 /** The budgets of a store, as this process sees them. */
@@ -27,6 +29,8 @@ export interface Levels {
    * @throws {Refusal} `ERR_UNKNOWN_BUDGET` with the line to add, `ERR_BUDGET_FROZEN`.
    */
   of(path: string, evenFrozen?: boolean): Promise<readonly Level[]>
+  /** The paths of those that it knows. */
+  known(): readonly string[]
   /** Forgets what it knows of this record: it has changed. */
   forget(key: string): void
   /** Whether these levels are what the store has now; for an action that writes nothing, so that no commit tells. */
@@ -61,7 +65,7 @@ export function createLevels(store: Store): Levels {
     const index = declared.findIndex((entry) => entry !== null)
     if (index < 0) throw unknownBudget(path)
     const record = declared[index]!.value as unknown as BudgetRecord
-    await assertNeverExisted(store, path, record)
+    if (await wasCreated(store, path, record)) return read(path, parent)
     return { path, record, version: 0, shape: shapes[index]!, shapeVersion: declared[index]!.version }
   }
 
@@ -75,6 +79,7 @@ export function createLevels(store: Store): Levels {
       }
       return levels
     },
+    known: () => [...cache.keys()],
     forget(key) {
       cache.delete(key.slice(budgetKey('').length))
     },
@@ -92,17 +97,27 @@ export function createLevels(store: Store): Levels {
           .slice(index * columns.length, (index + 1) * columns.length)
           .map((entry) => Number(entry?.value ?? 0))
         const limit = level.record.limits[dimension]!
-        return { limit, free: level.version === 0 ? limit : free!, out: out!, spent: spent!, suspense: suspense! }
+        return {
+          limit,
+          free: level.version === 0 ? limit : free!,
+          out: out!,
+          spent: spent!,
+          suspense: suspense!,
+          cut: cutOf(level, dimension),
+        }
       })
     },
   }
 }
 
-/** A child without a record but with counters has lost it: that is damage, not a new child. */
-async function assertNeverExisted(store: Store, path: string, { limits }: BudgetRecord): Promise<void> {
+/** A child without a record but with counters has lost it: that is damage, not a new child. True when it was made meanwhile. */
+async function wasCreated(store: Store, path: string, { limits }: BudgetRecord): Promise<boolean> {
   const keys = Object.keys(limits).map((dimension) => counterKey('free', `${dimension}/${path}`))
-  const found = (await store.read(keys)).find((entry) => entry !== null)
-  if (found === undefined || found === null) return
+  // One snapshot: another process may make the child between two reads.
+  const [record, ...counters] = await store.read([budgetKey(path), ...keys])
+  if (record !== null && record !== undefined) return true
+  const found = counters.find((entry) => entry !== null)
+  if (found === undefined || found === null) return false
   throw new HoldfastError(
     'ERR_DAMAGE',
     `Budget \`${path}\` has counters (${found.key}) but no record: the record was lost. Nothing is taken from it.`,

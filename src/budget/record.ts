@@ -33,8 +33,12 @@ export interface BudgetDeclaration {
 export interface BudgetRecord {
   readonly format: typeof LEDGER_FORMAT
   readonly revision: number
-  /** By dimension; `usd` in nano-USD. */
+  /** In force, by dimension; `usd` in nano-USD. */
   readonly limits: Amounts
+  /** What was declared, where an operator has set another limit since. */
+  readonly declaration?: Amounts
+  /** What a lowered limit still waits for, by dimension: nothing is taken of it, and it goes off the limit when it is free. */
+  readonly cut?: Amounts
   /**
    * An allotment: its money was moved out of the budgets above, so that what it limits is not counted there again.
    * `from`: by leg above, the column that has it; `over` is that of observe mode, where it did not fit.
@@ -45,6 +49,8 @@ export interface BudgetRecord {
   readonly closed?: { readonly returned: Amounts; readonly spent: Amounts }
   /** Why nothing may be taken any more. */
   readonly frozen?: string
+  /** The operator who froze it: only an operator thaws it again. */
+  readonly frozenBy?: string
   /** The shape that its first take created it from. */
   readonly shape?: string
   /** True when it was declared by name after that: from then on its limits are its own. */
@@ -60,6 +66,10 @@ export const budgetKey = (path: string): string => `budget/${path}`
 export const ALLOTTED = 'allotted/'
 /** The key of one, by the process that made it. */
 export const allottedKey = (boot: string, path: string): string => `${ALLOTTED}${boot}/${path}`
+/** Begins the keys of budgets whose limit was lowered by more than was free. */
+export const CUT = 'cut/'
+/** The key of one. */
+export const cutKey = (path: string): string => `${CUT}${path}`
 /** The key of a counter; `leg` is `<dimension>/<path>`. */
 export const counterKey = (column: Column, leg: string): string => `${column}/${leg}`
 
@@ -71,24 +81,38 @@ export const counterKey = (column: Column, leg: string): string => `${column}/${
 export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRecord {
   const { revision = 1, ...counters } = declaration
   assertAmount(`budgets[${path}].revision`, revision)
-  const limits: Record<string, number> = {}
-  for (const [dimension, limit] of Object.entries(counters)) {
-    const field = `budgets[${path}].${dimension}`
-    if (dimension === 'window') throw new TypeError(`\`${field}\`: no windows yet; this version has budgets without an end only.`)
-    assertName(field, dimension)
-    if (limit === undefined) continue
-    if (dimension === 'usd') limits[dimension] = toNanoUsd(field, limit)
-    else {
-      assertAmount(field, limit)
-      limits[dimension] = limit
-    }
-  }
+  if (Object.hasOwn(counters, 'window'))
+    throw new TypeError(`\`budgets[${path}].window\`: no windows yet; this version has budgets without an end only.`)
+  const limits = toAmounts(`budgets[${path}]`, counters)
   if (Object.keys(limits).length === 0)
     throw new TypeError(`\`budgets[${path}]\` limits nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
   if (Object.keys(limits).length > MAX_DIMENSIONS)
     throw new RangeError(`\`budgets[${path}]\` limits ${Object.keys(limits).length} dimensions; a budget has at most ${MAX_DIMENSIONS}.`)
   return { format: LEDGER_FORMAT, revision, limits }
 }
+
+/**
+ * Reads amounts as a person writes them, `usd` in dollars and the rest in whole units, into amounts as they are kept.
+ *
+ * @throws {TypeError} {RangeError} Naming the field.
+ */
+export function toAmounts(field: string, given: Readonly<Record<string, number | string | undefined>>): Amounts {
+  const amounts: Record<string, number> = {}
+  for (const [dimension, value] of Object.entries(given)) {
+    const name = `${field}.${dimension}`
+    assertName(name, dimension)
+    if (value === undefined) continue
+    if (dimension === 'usd') amounts[dimension] = toNanoUsd(name, value)
+    else {
+      assertAmount(name, value)
+      amounts[dimension] = value
+    }
+  }
+  return amounts
+}
+
+/** `acme/*` is a shape: it has a record, and its children have the counters. */
+export const isShape = (path: string): boolean => path.split('/').includes('*')
 
 /** Checks that a declared path is well formed and stands on declared parents. `*` stands for any name. */
 export function assertDeclaredPath(path: string, declared: ReadonlySet<string>): void {

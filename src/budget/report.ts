@@ -1,5 +1,6 @@
 // What became of every budget, read from the store without opening a kernel.
 
+import { amountOf } from '../lib/amounts.ts'
 import { entriesOf } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
 import { COLUMNS, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
@@ -14,6 +15,8 @@ export interface BudgetLine extends Readonly<Record<Column, number>> {
   /** False when a process in observe mode uses this budget: then its limit is not enforced. */
   readonly enforced: boolean
   readonly frozen?: string
+  /** What a lowered limit still waits for: so much of the limit in force goes as it comes back, and nobody may take it. */
+  readonly pendingCut?: number
 }
 
 /** Most budgets in one report. */
@@ -36,12 +39,20 @@ export async function readBudgets(store: Store, path?: string): Promise<readonly
   return lines
 }
 
+/** Reads one budget, all of it in one snapshot; nothing when there is none. */
+export async function readBudget(store: Store, path: string): Promise<readonly BudgetLine[]> {
+  const [entry] = await store.read([budgetKey(path)])
+  if (entry === null || entry === undefined) return []
+  const { limits, closed } = entry.value as unknown as BudgetRecord
+  return closed === undefined ? linesOf(store, path, Object.keys(limits), true) : []
+}
+
 async function linesOf(store: Store, budget: string, dimensions: readonly string[], enforced: boolean): Promise<readonly BudgetLine[]> {
   // One snapshot of limits and counters: a revision may raise both between two reads.
   const counters = dimensions.flatMap((dimension) => COLUMNS.map((column) => counterKey(column, `${dimension}/${budget}`)))
   const [record, ...entries] = await store.read([budgetKey(budget), ...counters])
   if (record === null || record === undefined) return []
-  const { limits, frozen } = record.value as unknown as BudgetRecord
+  const { limits, frozen, cut = {} } = record.value as unknown as BudgetRecord
   return dimensions.map((dimension, index) => {
     const amounts = COLUMNS.map((column, offset) => [column, Number(entries[index * COLUMNS.length + offset]?.value ?? 0)] as const)
     const columns = Object.fromEntries(amounts) as Record<Column, number>
@@ -49,7 +60,9 @@ async function linesOf(store: Store, budget: string, dimensions: readonly string
     const limit = limits[dimension]!
     const parts = [free, spent, suspense, out, kids]
     const balanced = parts.every((part) => part >= 0) && parts.reduce((sum, part) => sum + part, 0) === limit
-    return { budget, dimension, limit, ...columns, balanced, enforced, ...(frozen === undefined ? {} : { frozen }) }
+    const pendingCut = amountOf(cut, dimension)
+    const notes = { ...(frozen === undefined ? {} : { frozen }), ...(pendingCut === 0 ? {} : { pendingCut }) }
+    return { budget, dimension, limit, ...columns, balanced, enforced, ...notes }
   })
 }
 

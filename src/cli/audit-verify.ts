@@ -5,6 +5,7 @@ import { verifyAudit, type ChainVerdict } from '../audit/verify.ts'
 import { chainNamed, chainsOf, firstRecord } from './chain-files.ts'
 import { assertDataDirectory, hasStore, withStore } from './open-store.ts'
 import { faultOf, reports, type Fault, type Report } from './output.ts'
+import type { Place } from './store-address.ts'
 import { table, type Cell } from './table.ts'
 import { plural, type Style } from './text.ts'
 
@@ -44,12 +45,12 @@ Examples:
   $ holdfast audit verify
   $ holdfast audit verify --chain hV3kQx2a --json`,
   )
-  reports(command, ({ data }) => auditVerify(data, command.opts<{ chain?: string }>().chain))
+  reports(command, (place) => auditVerify(place, command.opts<{ chain?: string }>().chain))
 }
 
-async function auditVerify(data: string, chain: string | undefined): Promise<Report> {
-  assertDataDirectory(data)
-  const { verdicts: all, comparedWithStore, fault } = await verifyDirectory(data)
+async function auditVerify(place: Place, chain: string | undefined): Promise<Report> {
+  assertDataDirectory(place.data)
+  const { verdicts: all, comparedWithStore, fault } = await verifyDirectory(place)
   const known = all.map(({ chain }) => chain)
   const wanted = chain === undefined ? undefined : chainNamed(known, chain)
   const verdicts = wanted === undefined ? all : all.filter(({ chain }) => chain === wanted)
@@ -63,10 +64,11 @@ async function auditVerify(data: string, chain: string | undefined): Promise<Rep
 }
 
 /** Verifies the chains of a data directory, with its store where that can be read. */
-export async function verifyDirectory(directory: string): Promise<Verification> {
-  if (hasStore(directory)) {
+export async function verifyDirectory(place: Place): Promise<Verification> {
+  const { data: directory } = place
+  if (place.store !== undefined || hasStore(directory)) {
     try {
-      return { verdicts: await withStore(directory, (store) => verifyAudit(directory, store)), comparedWithStore: true }
+      return { verdicts: await withStore(place, (store) => verifyAudit(directory, store)), comparedWithStore: true }
     } catch (error) {
       // The chains are evidence also, and above all, when the store is damaged: they are checked by themselves.
       return { verdicts: await verifyAudit(directory), comparedWithStore: false, fault: faultOf(error) }

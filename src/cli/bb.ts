@@ -6,6 +6,7 @@ import { HoldfastError } from '../lib/errors.ts'
 import type { Entry, Store } from '../stores/store.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type Report } from './output.ts'
+import type { Place } from './store-address.ts'
 import { table } from './table.ts'
 import { plural, timeOf, visible } from './text.ts'
 
@@ -33,25 +34,25 @@ export function addBoard(parent: Command): void {
     .description('list the entries of a namespace, or of all')
     .argument('[namespace]', 'only this namespace')
     .argument('[prefix]', 'only keys that begin with this')
-  reports(list, ({ data }) =>
-    boardList(data, list.processedArgs[0] as string | undefined, (list.processedArgs[1] as string | undefined) ?? ''),
+  reports(list, (place) =>
+    boardList(place, list.processedArgs[0] as string | undefined, (list.processedArgs[1] as string | undefined) ?? ''),
   )
   const get = parent
     .command('get')
     .description('print what a key holds')
     .argument('<key>', 'the key, such as account:balance')
     .argument('[namespace]', 'where it lies', 'shared')
-  reports(get, ({ data }) => boardGet(data, get.processedArgs[0] as string, get.processedArgs[1] as string))
+  reports(get, (place) => boardGet(place, get.processedArgs[0] as string, get.processedArgs[1] as string))
   const history = parent
     .command('history')
     .description('show who wrote a key, newest first')
     .argument('<key>', 'the key')
     .argument('[namespace]', 'where it lies', 'shared')
-  reports(history, ({ data }) => boardHistory(data, history.processedArgs[0] as string, history.processedArgs[1] as string))
+  reports(history, (place) => boardHistory(place, history.processedArgs[0] as string, history.processedArgs[1] as string))
 }
 
-async function boardList(data: string, namespace: string | undefined, prefix: string): Promise<Report> {
-  return withWholeStore(data, async (store) => {
+async function boardList(place: Place, namespace: string | undefined, prefix: string): Promise<Report> {
+  return withWholeStore(place, async (store) => {
     const found = await store.list(namespace === undefined ? 'bb/' : `bb/${namespace}/${prefix}`, { limit: MAX_LISTED + 1 })
     const entries = found.slice(0, MAX_LISTED).map((entry) => {
       const [, space = '', ...key] = entry.key.split('/')
@@ -87,15 +88,15 @@ async function boardList(data: string, namespace: string | undefined, prefix: st
   })
 }
 
-async function boardGet(data: string, key: string, namespace: string): Promise<Report> {
-  return withWholeStore(data, async (store) => {
+async function boardGet(place: Place, key: string, namespace: string): Promise<Report> {
+  return withWholeStore(place, async (store) => {
     const entry = toEntry(key, await find(store, key, namespace)) as BoardEntry
     return { json: { namespace, ...entry }, text: () => `${JSON.stringify(entry.value, null, 2).split('\n').map(visible).join('\n')}\n` }
   })
 }
 
-async function boardHistory(data: string, key: string, namespace: string): Promise<Report> {
-  return withWholeStore(data, async (store) => {
+async function boardHistory(place: Place, key: string, namespace: string): Promise<Report> {
+  return withWholeStore(place, async (store) => {
     const found = await find(store, key, namespace)
     const writes = pastOf(found.value as unknown as BoardRecord, found.version)
     const header = [

@@ -1,17 +1,20 @@
 // `holdfast budget status [path]`: what became of every budget.
 
-import { InvalidArgumentError, type Command } from 'commander'
+import type { Command } from 'commander'
+import { CHUNK_POLICY } from '../budget/lending.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
 import { COLUMNS, budgetKey, type Column } from '../budget/record.ts'
-import { formatAmount } from '../lib/amounts.ts'
+import { amountOf, formatAmount, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
-import { parsePath } from '../lib/names.ts'
 import type { Store } from '../stores/store.ts'
+import { parseBudget } from './as-operator.ts'
 import { findDamage } from './damage.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type Report } from './output.ts'
+import { seeHolds } from './seen-holds.ts'
+import type { Place } from './store-address.ts'
 import { table, type Cell } from './table.ts'
-import { plural, type Style } from './text.ts'
+import { namedAmount, plural, type Style } from './text.ts'
 
 /** What `holdfast budget status --json` prints. Amounts are integers: `usd` in nano-USD (1e-9 USD), the rest in units. */
 export interface BudgetStatusJson {
@@ -19,6 +22,16 @@ export interface BudgetStatusJson {
   readonly budgets: readonly BudgetLine[]
   /** What is wrong with the budgets as a whole, one sentence each. */
   readonly damage: readonly string[]
+  readonly chunks: ChunksJson
+}
+
+/** What a process takes at a time from a budget that it uses often, and what a crash of all of them would strand now. */
+export interface ChunksJson {
+  readonly policy: typeof CHUNK_POLICY
+  /** Leases that are open, on the shown budgets. */
+  readonly leases: number
+  /** What they have left, by dimension: at most one chunk for each process and budget. */
+  readonly expectedWaste: Amounts
 }
 
 /** Adds the command to `holdfast budget`. */
@@ -43,32 +56,42 @@ Examples:
   $ holdfast budget status
   $ holdfast budget status acme/report-7 --data ./run/.holdfast`,
   )
-  reports(command, ({ data }) => budgetStatus(data, command.processedArgs[0] as string | undefined))
+  reports(command, (place) => budgetStatus(place, command.processedArgs[0] as string | undefined))
 }
 
-function parseBudget(path: string): string {
-  try {
-    const normal = path.normalize()
-    parsePath('path', normal)
-    return normal
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message)
-  }
-}
-
-async function budgetStatus(data: string, path: string | undefined): Promise<Report> {
-  return withWholeStore(data, async (store) => {
+async function budgetStatus(place: Place, path: string | undefined): Promise<Report> {
+  return withWholeStore(place, async (store) => {
     const budgets = await readBudgets(store, path)
     const damage = await findDamage(store)
+    const chunks = await chunksOf(store, path)
     if (path !== undefined && budgets.length === 0 && damage.length === 0) throw await noSuchBudget(store, path)
     const unbalanced = budgets.filter(({ balanced }) => !balanced).map(describeUnbalanced)
     const wrong = [...unbalanced, ...damage]
     return {
-      json: { budgets, damage } satisfies BudgetStatusJson,
-      text: (style) => (budgets.length === 0 ? emptyText(path) : budgetTable(budgets, style)),
+      json: { budgets, damage, chunks } satisfies BudgetStatusJson,
+      text: (style) => (budgets.length === 0 ? emptyText(path) : `${budgetTable(budgets, style)}\n${chunksText(chunks)}`),
       fault: wrong.length === 0 ? undefined : { code: 'ERR_DAMAGE', message: wrong.join('\n') },
     }
   })
+}
+
+async function chunksOf(store: Store, path: string | undefined): Promise<ChunksJson> {
+  const open = (await seeHolds(store, 'hold')).filter(
+    ({ budget, reported }) => reported !== undefined && (path === undefined || budget === path || budget.startsWith(`${path}/`)),
+  )
+  const expectedWaste: Record<string, number> = {}
+  for (const { amounts } of open)
+    for (const [dimension, amount] of Object.entries(amounts)) expectedWaste[dimension] = amountOf(expectedWaste, dimension) + amount
+  return { policy: CHUNK_POLICY, leases: open.length, expectedWaste }
+}
+
+function chunksText({ policy, leases, expectedWaste }: ChunksJson): string {
+  const { busyCalls, busyMs, firstChunk, maxChunk, share } = policy
+  const waste = Object.entries(expectedWaste)
+    .filter(([, amount]) => amount > 0)
+    .map(([dimension, amount]) => namedAmount(dimension, amount))
+  const policyText = `A budget with ${busyCalls} calls within ${busyMs} ms is leased in chunks of ${firstChunk} to ${maxChunk.toLocaleString('en-US')} calls, at most 1/${share} of what is free.`
+  return `Chunks: ${policyText}\nWaste:  a crash strands at most one chunk for each process and budget; ${waste.join(', ') || 'nothing'} now, in ${plural(leases, 'lease')}.\n`
 }
 
 /** Says which budget does not balance. */
@@ -136,10 +159,11 @@ export function amountCell(column: Column, dimension: string, amount: number): C
   return column === 'suspense' || column === 'over' || column === 'assumed' ? ['yellow', text] : text
 }
 
-function noteCell({ balanced, enforced, frozen }: BudgetLine): Cell {
+function noteCell({ dimension, balanced, enforced, frozen, pendingCut }: BudgetLine): Cell {
   const notes = [
     ...(balanced ? [] : ['UNBALANCED']),
     ...(frozen === undefined ? [] : [`frozen: ${frozen}`]),
+    ...(pendingCut === undefined ? [] : [`still to be cut: ${formatAmount(dimension, pendingCut)}`]),
     ...(enforced ? [] : ['not enforced']),
   ]
   return [balanced && frozen === undefined ? 'yellow' : 'red', notes.join('; ')]

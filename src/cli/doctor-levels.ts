@@ -53,6 +53,11 @@ export function canWriteStore(directory: string): boolean {
   return !existsSync(storeFolder(directory)) || places.some(isInReach)
 }
 
+/** Whether this user could change a file, or put another one in its place. */
+export function canWriteFile(file: string): boolean {
+  return !existsSync(file) || [dirname(resolve(file)), file].some(isInReach)
+}
+
 /** A file in a folder that can be written can be replaced, and its owner can always give himself the right to write. */
 function isInReach(path: string): boolean {
   try {

@@ -12,7 +12,9 @@ import { describeUnbalanced, totalsOf } from './budget-status.ts'
 import { findDamage } from './damage.ts'
 import { failed, type Check } from './doctor-machine.ts'
 import { hasStore, journalFile, withStore } from './open-store.ts'
+import { checkSuccessors } from './doctor-successors.ts'
 import { seeProcesses } from './processes.ts'
+import type { Place } from './store-address.ts'
 import { namedAmount, plural, shortId, span } from './text.ts'
 
 /** Full to this share, a journal is worth a warning. */
@@ -21,18 +23,19 @@ const NEARLY_FULL = 0.8
 // Not a backup: an older copy does not know what was spent since, and would let it be spent again.
 const AFTER_DAMAGE = 'Stop its processes and keep a copy. Go on in a new data directory, with limits lowered by what was spent.'
 
-/** The journal opens whole, has room, and holds what was acknowledged; its budgets balance and its processes speak. */
-export async function checkStore(directory: string): Promise<readonly Check[]> {
-  if (!hasStore(directory)) {
-    const todo = `A kernel makes it: openKernel({ store: fileStore('${directory}') }).`
+/** The store opens whole, has room, and holds what was acknowledged; its budgets balance and its processes speak. */
+export async function checkStore(place: Place): Promise<readonly Check[]> {
+  const { data, store: address } = place
+  if (address === undefined && !hasStore(data)) {
+    const todo = `A kernel makes it: openKernel({ store: fileStore('${data}') }).`
     return [{ id: 'journal', result: 'warn', message: 'no store here yet', todo }]
   }
   try {
-    return await withStore(directory, async (store) => [
-      { id: 'journal', result: 'ok', message: 'journal opens whole' },
-      roomFor(await countLines(journalFile(directory)), statSync(journalFile(directory)).size),
-      await checkHeads(directory, store),
+    return await withStore(place, async (store) => [
+      ...(await checkJournal(place, store)),
+      await checkHeads(data, store),
       ...(await checkProcesses(store)),
+      ...(await checkSuccessors(data, store)),
       ...(await checkBudgets(store)),
     ])
   } catch (error) {
@@ -41,7 +44,24 @@ export async function checkStore(directory: string): Promise<readonly Check[]> {
   }
 }
 
-/** How full the segment is: this version has one, and stops when it is full. */
+/** Only the file store has a journal of its own; the others say themselves what they lack. */
+async function checkJournal({ data, store: address }: Place, { name, capabilities }: Store): Promise<readonly Check[]> {
+  if (address === undefined || address.kind === 'file') {
+    const file = journalFile(address?.at ?? data)
+    return [{ id: 'journal', result: 'ok', message: 'journal opens whole' }, roomFor(await countLines(file), statSync(file).size)]
+  }
+  const shortfalls = (capabilities.shortfalls ?? []).map(({ setting, found = 'unknown', needs, risk }): Check => {
+    return {
+      id: 'store-settings',
+      result: 'warn',
+      message: `${setting} is ${found}: ${risk}`,
+      todo: `A hard budget needs it to be ${needs}.`,
+    }
+  })
+  return [{ id: 'journal', result: 'ok', message: `${name} opens` }, ...shortfalls]
+}
+
+/** How full the live segment is: the next one follows long before, unless something keeps it from being made. */
 export function roomFor(lines: number, bytes: number): Check {
   const share = Math.max(lines / MAX_SEGMENT_LINES, bytes / MAX_SEGMENT_BYTES)
   const [mb, limitMb] = [bytes, MAX_SEGMENT_BYTES].map((size) => (size / 2 ** 20).toFixed(1))
@@ -49,7 +69,7 @@ export function roomFor(lines: number, bytes: number): Check {
     `journal is ${Math.floor(share * 100)} % full: ${lines.toLocaleString('en-US')} of ` +
     `${MAX_SEGMENT_LINES.toLocaleString('en-US')} lines, ${mb} of ${limitMb} MiB`
   if (share < NEARLY_FULL) return { id: 'journal-room', result: 'ok', message }
-  const todo = 'Start a new data directory; this version does not rotate its journal, and refuses everything once it is full.'
+  const todo = 'A segment is followed by the next one long before: see whether its folder can be written and has room.'
   return { id: 'journal-room', result: share < 1 ? 'warn' : 'fail', message, todo }
 }
 
@@ -78,7 +98,7 @@ async function checkProcesses(store: Store): Promise<readonly Check[]> {
         id: 'processes',
         result: 'warn',
         message: `process ${shortId(process)} (pid ${pid} on ${host}) has been silent${since} with ${plural(holds, 'open hold')}`,
-        todo: 'If it is dead, open a kernel on this store, or call kernel.sweep(): its holds move to suspense.',
+        todo: 'If it is dead, open a kernel on this store, or: holdfast budget recover',
       }
     })
   const suspended = processes.reduce((sum, { suspended }) => sum + suspended, 0)
@@ -87,7 +107,7 @@ async function checkProcesses(store: Store): Promise<readonly Check[]> {
       id: 'suspense',
       result: 'warn',
       message: `${plural(suspended, 'hold')} in suspense, counted as spent: ${totalSuspense(await readBudgets(store))}`,
-      todo: 'Their processes died before they could report. Compare with the bill of your provider; until then it stays spent.',
+      todo: 'Their processes died before they could report. Compare with the bill of your provider, then: holdfast budget reclaim. Until then it stays spent.',
     })
   }
   if (checks.length > 0) return checks
@@ -111,7 +131,8 @@ async function checkBudgets(store: Store): Promise<readonly Check[]> {
       : wrong.map((message) => ({ id: 'budgets', result: 'fail', message, todo: AFTER_DAMAGE }))
   const frozen = new Map(lines.flatMap(({ budget, frozen }) => (frozen === undefined ? [] : [[budget, frozen]])))
   for (const [budget, why] of frozen) {
-    const todo = 'Nothing is taken from it any more. Find the call in `holdfast audit tail`, and mend its price or its bound.'
+    const todo =
+      'Nothing is taken from it any more. Find the call in `holdfast audit tail`, and mend its price or its bound. Then: holdfast budget unfreeze'
     checks.push({ id: 'frozen', result: 'warn', message: `budget \`${budget}\` is frozen: ${why}`, todo })
   }
   const open = new Set(lines.filter(({ enforced }) => !enforced).map(({ budget }) => budget))
@@ -123,8 +144,8 @@ async function checkBudgets(store: Store): Promise<readonly Check[]> {
 }
 
 /** Every chain holds. */
-export async function checkChains(directory: string): Promise<Check> {
-  const { verdicts, comparedWithStore, fault } = await verifyDirectory(directory)
+export async function checkChains(place: Place): Promise<Check> {
+  const { verdicts, comparedWithStore, fault } = await verifyDirectory(place)
   const bad = verdicts.filter(({ ok }) => !ok)
   const records = verdicts.reduce((sum, { records }) => sum + records, 0)
   if (bad.length > 0) {

@@ -4,8 +4,9 @@ import type { Command } from 'commander'
 import { CLAIMS, type Claim } from '../kernel/claims.ts'
 import { checkDirectory, checkFileSystem, checkNode, checkSync, type Check } from './doctor-machine.ts'
 import { checkChains, checkStore } from './doctor-store.ts'
-import { canWriteStore, levelsReached, userName, type Level } from './doctor-levels.ts'
+import { canWriteFile, canWriteStore, levelsReached, userName, type Level } from './doctor-levels.ts'
 import { reports, type GlobalOptions, type Report } from './output.ts'
+import type { Place } from './store-address.ts'
 import { table, type Cell } from './table.ts'
 import { plural, visible, type Style } from './text.ts'
 
@@ -34,10 +35,10 @@ Example:
   reports(command, doctor)
 }
 
-async function doctor({ data }: GlobalOptions): Promise<Report> {
-  const checks = await examine(data)
+async function doctor(place: GlobalOptions): Promise<Report> {
+  const checks = await examine(place)
   const failed = checks.filter(({ result }) => result === 'fail').length
-  const json: DoctorJson = { ok: failed === 0, checks, levels: levelsReached(userName(), canWriteStore(data)), claims: CLAIMS }
+  const json: DoctorJson = { ok: failed === 0, checks, levels: levelsReached(userName(), isInReach(place)), claims: CLAIMS }
   return {
     json,
     text: (style) => doctorText(json, style),
@@ -45,11 +46,18 @@ async function doctor({ data }: GlobalOptions): Promise<Report> {
   }
 }
 
-async function examine(directory: string): Promise<readonly Check[]> {
-  const machine = [checkNode(process.versions.node), checkDirectory(directory)]
-  // Without a directory there is nothing else to look at, and nothing may be created.
-  if (machine.at(-1)!.id === 'data-missing') return machine
-  return [...machine, checkFileSystem(directory), checkSync(directory), ...(await checkStore(directory)), await checkChains(directory)]
+async function examine(place: Place): Promise<readonly Check[]> {
+  const { data, store } = place
+  const machine = [checkNode(process.versions.node), checkDirectory(data)]
+  // Without a directory there is nothing else to look at, and nothing may be created; a store may be elsewhere.
+  if (machine.at(-1)!.id === 'data-missing') return store === undefined ? machine : [...machine, ...(await checkStore(place))]
+  return [...machine, checkFileSystem(data), checkSync(data), ...(await checkStore(place)), await checkChains(place)]
+}
+
+/** Whoever can reach a server with what stands on this command line can change what is on it. */
+function isInReach({ data, store }: Place): boolean {
+  if (store?.kind === 'redis' || store?.kind === 'postgres') return true
+  return store?.kind === 'sqlite' ? canWriteFile(store.at) : canWriteStore(store?.at ?? data)
 }
 
 function doctorText({ checks, levels, claims }: DoctorJson, style: Style): string {

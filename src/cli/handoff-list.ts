@@ -8,6 +8,7 @@ import type { Entry, Store } from '../stores/store.ts'
 import type { Amounts } from '../lib/amounts.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type Report } from './output.ts'
+import type { Place } from './store-address.ts'
 import { table } from './table.ts'
 import { namedAmount, timeOf } from './text.ts'
 
@@ -35,11 +36,11 @@ export interface HandoffLine {
 /** Adds the command to `holdfast handoff`. */
 export function addHandoffList(parent: Command): void {
   const command = parent.command('list').description('list handoffs, newest first')
-  reports(command, ({ data }) => handoffList(data))
+  reports(command, handoffList)
 }
 
-async function handoffList(data: string): Promise<Report> {
-  return withWholeStore(data, async (store) => {
+async function handoffList(place: Place): Promise<Report> {
+  return withWholeStore(place, async (store) => {
     const records = await listAll(store, handoffKey(''))
     const handoffs = (await Promise.all(records.map((record) => lineOf(store, record)))).sort((a, b) => b.atMs - a.atMs)
     const header = ['id', 'from', 'to', 'task', 'handed over', 'state', 'spent', 'at'].map((title) => ({ title }))

@@ -3,12 +3,11 @@
 
 import type { Command } from 'commander'
 import { HoldfastError } from '../lib/errors.ts'
+import { dataBeside, type Place } from './store-address.ts'
 import { createStyle, visible, wantsColor, type Style } from './text.ts'
 
 /** Options that stand before or after every command. */
-export interface GlobalOptions {
-  /** The data directory. */
-  readonly data: string
+export interface GlobalOptions extends Place {
   readonly json?: true
   /** False for `--no-color`. */
   readonly color: boolean
@@ -34,7 +33,10 @@ export interface Report {
 /** Makes `work` the action of a command: its report is printed, and decides the exit code. */
 export function reports(command: Command, work: (options: GlobalOptions) => Promise<Report>): void {
   command.action(async () => {
-    const options = command.optsWithGlobals<GlobalOptions>()
+    const given = command.optsWithGlobals<GlobalOptions>()
+    // Beside another store its chains lie elsewhere, unless somebody says where.
+    const isGiven = command.getOptionValueSourceWithGlobals('data') !== 'default'
+    const options = isGiven ? given : { ...given, data: dataBeside(given.store, given.data) }
     const report = await work(options)
     const style = createStyle(wantsColor(options.color, process.stdout.isTTY, process.env))
     // Before anything is written: a reader that stops early ends the process with this code.

@@ -5,11 +5,18 @@ import { VERSION } from '../kernel/open-kernel.ts'
 import { addAuditTail } from './audit-tail.ts'
 import { addAuditVerify } from './audit-verify.ts'
 import { addBoard } from './bb.ts'
+import { addBudgetFreeze } from './budget-freeze.ts'
+import { addBudgetHolds } from './budget-holds.ts'
+import { addBudgetLimits } from './budget-limits.ts'
+import { addBudgetRecover } from './budget-recover.ts'
+import { addBudgetReport } from './budget-report.ts'
 import { addBudgetStatus } from './budget-status.ts'
 import { addDoctor } from './doctor.ts'
 import { addHandoffList } from './handoff-list.ts'
 import { faultOf, printFault } from './output.ts'
 import { addStatus } from './status.ts'
+import { addStoreMigrate } from './store-migrate.ts'
+import { parseStore, type StoreAddress } from './store-address.ts'
 
 /** Runs a command line, such as `['budget', 'status', '--json']`; sets the exit code. Never rejects. */
 export async function run(args: readonly string[]): Promise<void> {
@@ -33,19 +40,24 @@ export async function run(args: readonly string[]): Promise<void> {
 
 function createProgram(asJson: boolean): Command {
   const program = new Command('holdfast')
-    .description('Budgets, permissions and audit of your agents: look at a data directory.')
+    .description('Budgets, permissions and audit of your agents.')
     .version(VERSION, '--version', 'print the version')
     .helpOption('-h, --help', 'print help')
     .helpCommand('help [command...]', 'print the help of a command')
     .option('--data <dir>', 'the data directory of your program', nonEmpty, '.holdfast')
+    .option(
+      '--store <address>',
+      'the store, where it is not in the data directory: file:DIR, sqlite:FILE, redis://..., postgres://...',
+      asStore,
+    )
     .option('--json', 'print one JSON document')
     .option('--no-color', 'print without colours; also NO_COLOR=1')
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ outputError: () => undefined, ...(asJson ? { writeErr: () => undefined } : {}) })
     .exitOverride()
   addStatus(program)
-  const budget = program.command('budget').description('look at budgets').helpCommand(false)
-  addBudgetStatus(budget)
+  const budget = program.command('budget').description('look at budgets, and change them while they are in use').helpCommand(false)
+  for (const add of [addBudgetStatus, addBudgetReport, addBudgetLimits, addBudgetFreeze, addBudgetHolds, addBudgetRecover]) add(budget)
   const bb = program.command('bb').description('look at the blackboard').helpCommand(false)
   addBoard(bb)
   const handoff = program.command('handoff').description('look at handoffs').helpCommand(false)
@@ -53,14 +65,20 @@ function createProgram(asJson: boolean): Command {
   const audit = program.command('audit').description('look at the audit chains, and verify them').helpCommand(false)
   addAuditTail(audit)
   addAuditVerify(audit)
+  const store = program.command('store').description('look after the store itself').helpCommand(false)
+  addStoreMigrate(store)
   addDoctor(program)
   program.addHelpText('after', '\nExamples:\n  $ holdfast status\n  $ holdfast budget status acme --data ./run/.holdfast --json')
-  budget.addHelpText('after', '\nExample:\n  $ holdfast budget status acme/report-7')
+  budget.addHelpText(
+    'after',
+    '\nExamples:\n  $ holdfast budget status acme/report-7\n  $ holdfast budget check --task acme/report-7 --cost 0.25',
+  )
   bb.addHelpText(
     'after',
     '\nExamples:\n  $ holdfast bb list accounts\n  $ holdfast bb get account:balance accounts\n  $ holdfast bb history account:balance accounts',
   )
   handoff.addHelpText('after', '\nExample:\n  $ holdfast handoff list --json')
+  store.addHelpText('after', '\nExample:\n  $ holdfast store migrate --store postgres://owner@db.internal/agents')
   audit.addHelpText('after', '\nExamples:\n  $ holdfast audit tail -n 100\n  $ holdfast audit verify')
   return program
 }
@@ -68,6 +86,14 @@ function createProgram(asJson: boolean): Command {
 function nonEmpty(value: string): string {
   if (value === '') throw new InvalidArgumentError('Give the name of a directory.')
   return value
+}
+
+function asStore(text: string): StoreAddress {
+  try {
+    return parseStore(text)
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message)
+  }
 }
 
 /**

@@ -49,8 +49,8 @@ Example:
   reports(command, status)
 }
 
-async function status({ data }: GlobalOptions): Promise<Report> {
-  return withWholeStore(data, async (store) => {
+async function status(place: GlobalOptions): Promise<Report> {
+  return withWholeStore(place, async (store) => {
     const { nowMs, processes } = await seeProcesses(store)
     const lines = await readBudgets(store)
     const json: StatusJson = {

@@ -136,7 +136,7 @@ export const CLAIMS: readonly Claim[] = [
     claim:
       'What a killed process held comes back with its successor: idle money whole, settled calls as they were, the rest charged at worst. Of one that is only stopped nothing is touched.',
     assumes: ['A1', 'A4'],
-    test: 'test/kernel/successor.test.ts > gives back at once what was idle in its lease, and charges what was under way',
+    test: 'test/kernel/successor.test.ts > gives back what was idle in its lease, and charges what was under way',
   },
   {
     id: 'narrower',

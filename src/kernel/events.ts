@@ -6,6 +6,7 @@ export interface KernelEvent {
    * - `overrun`: a call used more than its worst case
    * - `suspended`: the holds of a silent process were moved to suspense
    * - `not-succeeded`: what a dead process held stays in suspense, since its chain cannot be believed
+   * - `unbalanced`: the columns of a budget do not add up, so its tree is frozen
    * - `would-refuse`: observe mode let pass what enforcing would have refused
    * - `report-delayed`: the end of a hold is on disk and waits for the store
    * - `audit-gap`: an outcome could not be written to the chain file
@@ -18,6 +19,7 @@ export interface KernelEvent {
     | 'overrun'
     | 'suspended'
     | 'not-succeeded'
+    | 'unbalanced'
     | 'would-refuse'
     | 'report-delayed'
     | 'audit-gap'

@@ -6,18 +6,18 @@ import { assertAmount } from '../lib/amounts.ts'
 import { systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
-import { assertName } from '../lib/names.ts'
 import { openChain, type Chain } from '../audit/chain.ts'
 import { osBoot } from '../audit/last-words.ts'
 import { assertStoreIsWhole } from '../audit/store-heads.ts'
 import { declareBudgets } from '../budget/declare.ts'
 import { createLedger } from '../budget/ledger.ts'
+import { takeCuts } from '../budget/operator.ts'
 import { createProcesses, type Processes } from '../budget/processes.ts'
 import type { BudgetDeclaration } from '../budget/record.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
 import { Blackboard } from '../blackboard/blackboard.ts'
 import { createNamespaces, type NamespaceAccess } from '../blackboard/namespaces.ts'
-import { AuthGuardian, approvalKey, type Approval } from '../guardian/auth-guardian.ts'
+import { AuthGuardian, type Approval } from '../guardian/auth-guardian.ts'
 import { closeHandoff } from '../handoff/handoff.ts'
 import { loadPrices, type PriceOverride } from '../metering/prices.ts'
 import { groupCommits, type Committer } from '../stores/group.ts'
@@ -27,10 +27,12 @@ import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Hold, Settlement } from '../waist/hold.ts'
 import type { Rule } from '../waist/rule.ts'
 import type { Scope, ScopeIdentity } from '../waist/scope.ts'
+import { approve } from './approve.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
+import { createOperator, type Operator } from './operator.ts'
 import { assertPromise, type Assumed, type Promised } from './promise.ts'
 import { createReports, sleepUnref } from './reports.ts'
-import { assertResource, createScope, type ScopeContext } from './scope.ts'
+import { createScope, type ScopeContext } from './scope.ts'
 import { createSuccessor } from './successor.ts'
 
 /** Options of {@link openKernel}. */
@@ -82,7 +84,7 @@ export interface KernelOptions {
 }
 
 /** One kernel: the budgets, permissions and audit chain of this process on one store. */
-export interface Kernel extends AsyncDisposable {
+export interface Kernel extends AsyncDisposable, Operator {
   /** Identity of this process, and name of its chain file. */
   readonly boot: string
   readonly mode: 'enforce' | 'observe'
@@ -136,7 +138,6 @@ const FREEZING = ['AWS_LAMBDA_FUNCTION_NAME', 'VERCEL', 'K_SERVICE', 'FUNCTIONS_
 const ORPHAN_TTLS = 5
 /** A process renews itself three times within it; shorter, and a pause of garbage collection looks like a death. */
 const MIN_LEASE_TTL_MS = 100
-const MAX_APPROVAL_MS = 30 * 24 * 3_600_000
 /** Version of the package, for records and messages. A test compares it with package.json. */
 export const VERSION = '0.1.0'
 
@@ -230,7 +231,9 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
   const delayed = (error: unknown): void =>
     emit({ type: 'report-delayed', message: `A take that was never acknowledged waits for the store to be undone: ${String(error)}` })
   const later = (work: () => Promise<void>): void => void reports.send(work, delayed)
+  const waits = { leaseTtlMs, graceMs: GRACE_MS, now: () => clock.now() }
   const ledger = createLedger({
+    succeed: createSuccessor({ directory: options.data ?? store.dataDirectory, committer, log: chain, emit, ...waits }),
     leasing: settings.leasing,
     tickMs: TICK_SHARE * leaseTtlMs,
     onTrouble: trouble,
@@ -261,8 +264,15 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     prices: lazily(() => loadPrices({ ...(options.prices === undefined ? {} : { overrides: options.prices }), now: () => clock.now() })),
     assertOpen,
   }
-  const succeed = createSuccessor({ directory: options.data ?? store.dataDirectory, committer, log: chain, emit, now: () => clock.now() })
-  const sweep = async (): Promise<number> => (await succeed(), ledger.sweep())
+  const sweep = async (): Promise<number> => {
+    await takeCuts(committer)
+    for (const { budget, dimension, root, limit, sum } of await ledger.check()) {
+      chain.append('event', { type: 'unbalanced', budget, dimension, limit, sum })
+      const message = `Budget \`${budget}\` does not balance in ${dimension}: its columns sum up to ${sum}, its limit is ${limit}. The tree of \`${root}\` is frozen; \`holdfast budget recover\` says what to do.`
+      emit({ type: 'unbalanced', message })
+    }
+    return ledger.sweep()
+  }
   await sweep()
   const sweeping = setInterval(() => void sweep().catch(trouble), leaseTtlMs + GRACE_MS)
   sweeping.unref()
@@ -279,6 +289,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
       return reports.pending
     },
     auditLines: chain.lines,
+    ...createOperator({ committer, log: chain, assertOpen }),
     scope: (identity) => createScope(identity, context),
     blackboard(scope, namespace = 'shared') {
       if (scope.boot !== boot) throw new TypeError('The scope belongs to another kernel.')
@@ -293,8 +304,8 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
       return readBudgets(store, path)
     },
     async flush() {
-      assertOpen()
-      await ledger.flush()
+      // A closed kernel has nothing left.
+      if (closing === undefined) await ledger.flush()
     },
     async approve(approval) {
       assertOpen()
@@ -312,20 +323,6 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
 const suspendedMessage = (process: string, holds: number): string =>
   `The silent process ${process} held money for ${holds === 1 ? 'one action' : `${holds} actions`}; it is in suspense now, and counts as spent until that process, or an operator, says otherwise.`
 
-async function approve(approval: Approval & { expiresInMs: number }, committer: Committer, chain: Chain): Promise<void> {
-  const { agent, tool, argsHash, by, expiresInMs } = approval
-  for (const [field, value] of Object.entries({ agent, by })) assertName(`approval.${field}`, value)
-  assertResource('approval.tool', tool)
-  if (!/^[\w-]{43}$/.test(argsHash))
-    throw new TypeError(`\`approval.argsHash\` must be the hash that the refusal carries, got ${JSON.stringify(argsHash)}.`)
-  assertAmount('approval.expiresInMs', expiresInMs)
-  if (expiresInMs > MAX_APPROVAL_MS) throw new RangeError(`\`approval.expiresInMs\` may be at most ${MAX_APPROVAL_MS} (30 days).`)
-  const now = await committer.store.now()
-  chain.append('approve', { agent, tool, argsHash, by, expiresAtMs: now + expiresInMs })
-  const result = await committer.commit({ set: [{ key: approvalKey(approval), value: { by, atMs: now }, expiresAtMs: now + expiresInMs }] })
-  if (result.outcome !== 'ok') throw new HoldfastError('ERR_STORE', `The approval was not written: ${result.outcome}.`)
-}
-
 /** Whatever is still held was perhaps spent: it is charged, and everything is sent, before the chain ends. */
 async function endKernel({ open, beginning, reports, ledger }: ScopeContext, processes: Processes, committer: Committer, chain: Chain) {
   // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
@@ -333,7 +330,13 @@ async function endKernel({ open, beginning, reports, ledger }: ScopeContext, pro
   await atMost(Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held'))))
   ledger.stop()
   let unsent = await reports.drain(CLOSE_DRAIN_MS)
-  await atMost(ledger.flush().catch(() => void (unsent += 1)))
+  // If the store is away now, what is leased goes back as soon as it returns, also after the end of the kernel.
+  await atMost(
+    reports.send(
+      () => ledger.flush(),
+      () => void (unsent += 1),
+    ),
+  )
   processes.stop()
   try {
     // With ends unsent the records stay, renewed no more: so the others find that there is something to suspend.

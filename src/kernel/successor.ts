@@ -4,7 +4,7 @@
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { lockChain, lockFile } from '../audit/chain-lock.ts'
+import { lockFile, takeLock } from '../audit/chain-lock.ts'
 import { lastWords } from '../audit/last-words.ts'
 import type { StoredHead } from '../audit/verify.ts'
 import { settleEstate } from '../budget/estate.ts'
@@ -19,51 +19,79 @@ export interface SuccessorOptions {
   readonly committer: Committer
   readonly log: Log
   readonly emit: (event: KernelEvent) => void
+  /** How long a process may be silent before it can be dead, ms: its own TTL counts, and this where it has none. */
+  readonly leaseTtlMs: number
+  readonly graceMs: number
   /** Unix ms. */
   readonly now: () => number
 }
 
+const LOOK_MS = 1_000
 /** Most dead processes that one look puts in order. */
 const MAX_ESTATES = 100
 
 /** Makes the function that puts in order what dead processes have left. It does nothing to any that lives. */
-export function createSuccessor({ directory, committer, log, emit, now }: SuccessorOptions): () => Promise<void> {
-  if (directory === undefined) return async () => undefined
-  return succeedIn(directory, { committer, log, emit, now })
+export function createSuccessor({ directory, ...options }: SuccessorOptions): () => Promise<void> {
+  return directory === undefined ? async () => undefined : succeedIn(directory, options)
 }
 
-function succeedIn(directory: string, { committer, log, emit, now }: Omit<SuccessorOptions, 'directory'>): () => Promise<void> {
+function succeedIn(directory: string, options: Omit<SuccessorOptions, 'directory'>): () => Promise<void> {
+  const { committer, log, emit, now } = options
   const own = log.boot
-  /** Chains that cannot be believed; that does not change. */
-  const doubtful = new Set<string>()
+  const trouble = (boot: string) => (error: unknown) =>
+    emit({
+      type: 'trouble',
+      message: `What the dead process ${boot} left could not be put in order, and will be tried again: ${String(error)}`,
+    })
+  let lookedAtMs = -Infinity
 
-  async function succeed(boot: string): Promise<void> {
-    const lock = lockChain(lockFile(directory, boot))
-    if (lock === undefined) return
-    let settled = false
+  /** The lock can be lost by a living process, and silence is no death: only both together are. */
+  async function isSilent(boot: string): Promise<boolean> {
+    const [record, renewed] = await committer.store.read([`process/${boot}`, `renewed/${boot}`])
+    if (record === null || record === undefined) return true
+    const { leaseTtlMs = options.leaseTtlMs } = record.value as { leaseTtlMs?: number }
+    return (await committer.store.now()) >= Number(renewed?.value ?? 0) + leaseTtlMs + options.graceMs
+  }
+
+  /** Whether something was put in order. */
+  async function succeed(boot: string): Promise<boolean> {
+    if (!(await isSilent(boot))) return false
+    const lock = takeLock(lockFile(directory, boot))
+    if (lock === undefined) return false
+    let how: 'keep' | 'remove' | 'aside' = 'keep'
     try {
       const [head] = await committer.store.read([`head/${boot}`])
-      const words = await lastWords(directory, boot, (head?.value ?? undefined) as StoredHead | undefined)
+      const words = await lastWords(directory, boot, committer.store.id, (head?.value ?? undefined) as StoredHead | undefined)
+      if ('elsewhere' in words) return false
       if ('doubt' in words) {
-        doubtful.add(boot)
+        how = 'aside'
         log.append('event', { type: 'not-succeeded', process: boot, reason: words.doubt })
         emit({ type: 'not-succeeded', message: `What the dead process ${boot} held stays in suspense: ${words.doubt}.` })
-        return
+        return true
       }
-      const { allotments, ...estate } = await settleEstate({ committer, boot, holds: words.holds, now })
+      const { allotments, ...estate } = await settleEstate({ committer, boot, ...words, now, onTrouble: trouble(boot) })
       log.append('event', { type: 'succeeded', process: boot, ...estate })
       for (const { path, closing } of allotments) log.append('event', { type: 'orphan-closed', budget: path, process: boot, ...closing })
-      settled = true
+      how = 'remove'
+      return true
     } finally {
-      lock.release(settled)
+      lock.release(how)
     }
   }
 
   return async () => {
+    // Every refusal asks; a look each second is enough.
+    if (performance.now() - lookedAtMs < LOOK_MS) return
+    lookedAtMs = performance.now()
     const boots = readdirSync(join(directory, 'chains'))
       .filter((name) => name.endsWith('.lock'))
       .map((name) => name.slice(0, -'.lock'.length))
-      .filter((boot) => boot !== own && !doubtful.has(boot))
-    for (const boot of boots.slice(0, MAX_ESTATES)) await succeed(boot)
+      .filter((boot) => boot !== own)
+    let settled = 0
+    for (const boot of boots) {
+      // One that cannot be put in order must not stand in front of the others.
+      if (await succeed(boot).catch((error: unknown) => (trouble(boot)(error), false))) settled += 1
+      if (settled >= MAX_ESTATES) return
+    }
   }
 }

@@ -44,10 +44,11 @@ describe('books that do not add up', () => {
 
 test('no look disturbs books that are in use: a thousand of them while sixteen callers spend', async () => {
   const { kernel, events, store } = await open({ budgets: { acme: { tokens: 1_000_000 } }, leasing: 'auto' })
-  let looking = true
+  const over = new AbortController()
   const looks = (async () => {
     let count = 0
-    for (; looking; count++) {
+    while (!over.signal.aborted) {
+      count += 1
       await kernel.sweep()
       await sleep(0)
     }
@@ -62,7 +63,7 @@ test('no look disturbs books that are in use: a thousand of them while sixteen c
       }
     }),
   )
-  looking = false
+  over.abort()
   expect(await looks).toBeGreaterThan(20)
   expect(events).toEqual([])
   await kernel.flush()

@@ -5,6 +5,7 @@
 import { describe, expect, test } from 'vitest'
 import { balanced, keys, line, money, open, refusalOf, take } from './bench.ts'
 import type { BudgetRecord } from '../../src/budget/record.ts'
+import { memoryStore } from '../../src/stores/memory.ts'
 import type { Store } from '../../src/stores/store.ts'
 
 async function valueOf(store: Store, key: string): Promise<unknown> {
@@ -192,4 +193,24 @@ describe('nested shapes', () => {
     const { kernel } = await open({ budgets })
     for (const path of ['a/*', 'a/*/b', '*']) expect(() => kernel.scope({ agent: 'x', task: 'y', budget: path })).toThrow(TypeError)
   })
+})
+
+test('that two processes create at the same time is created once, and both of them are granted', async () => {
+  const store = memoryStore()
+  const budgets = { acme: { tokens: 100 }, 'acme/*': { tokens: 100 } }
+  const { kernel: other } = await open({ store, budgets })
+  let raced = false
+  const read: typeof store.read = async (keys) => {
+    const found = await store.read(keys)
+    // The other one takes first, after this one has seen that there is no such child.
+    if (!raced && keys[0] === 'budget/acme/blue') {
+      raced = true
+      await (await take(other, 'acme/blue', { tokens: 1 })).settle({ tokens: 1 })
+    }
+    return found
+  }
+  const { kernel } = await open({ store: { ...store, read }, budgets })
+  await (await take(kernel, 'acme/blue', { tokens: 1 })).settle({ tokens: 1 })
+  expect(raced).toBe(true)
+  expect(await line(store, 'acme/blue')).toMatchObject({ spent: 2, free: 98 })
 })

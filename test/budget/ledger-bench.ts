@@ -37,6 +37,7 @@ export function ledgerOf(store: Store, boot = 'boot'): Ledger {
     leasing: false,
     tickMs: 3_000,
     onTrouble: ignore,
+    succeed: async () => undefined,
   })
 }
 

@@ -176,7 +176,14 @@ describe('eight processes on one budget', () => {
     await other.go()
     expect(await other.ended).toMatchObject({ answered: 10, failed: 0, refused: {} })
     expect(await inspect(bench.store, bench.provider)).toEqual([])
-    await sweepAll(bench)
+    // Suspended when it fell silent, and charged when it was known to be dead.
+    await vi.waitFor(
+      async () => {
+        await bench.kernel.sweep()
+        expect(await bench.account()).toMatchObject({ out: 0, suspense: 0 })
+      },
+      { timeout: 20_000, interval: 100 },
+    )
     const { spent, suspense, out, assumed } = await bench.account()
     expect([spent - assumed, out, suspense, assumed > 5 * COST]).toEqual([10 * COST, 0, 0, true])
   })

@@ -31,7 +31,7 @@ function chainOf(boot: string, times: readonly number[], data: string = newData(
   let next = 0
   const chain = openChain({ boot, clock: { now: () => times[next++]! }, directory: data, durable: false })
   for (const at of times) chain.append('event', { type: 'assumed', message: `at ${at}` })
-  chain.close()
+  chain.close(true)
   return data
 }
 

@@ -27,6 +27,9 @@ acme/r  calls            100          2        1      -             1           
 labs    usd            $0.50          -        -  $0.50             -          $0.00
 
 3 budgets
+
+Chunks: A budget with 4 calls within 1000 ms is leased in chunks of 8 to 1,024 calls, at most 1/8 of what is free.
+Waste:  a crash strands at most one chunk for each process and budget; nothing now, in 0 leases.
 `.trimStart(),
     )
   })

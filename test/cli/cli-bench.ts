@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { readBudgets, type BudgetLine } from '../../src/budget/report.ts'
 import { openKernel, type Kernel, type KernelOptions } from '../../src/kernel/open-kernel.ts'
 import type { Amounts } from '../../src/lib/amounts.ts'
 import { fileStore } from '../../src/stores/file.ts'
@@ -131,6 +132,14 @@ export async function onStore<T>(data: string, work: (store: Store) => Promise<T
   } finally {
     await store.close()
   }
+}
+
+/** The ledger of a data directory. Asserts the equation for every budget. */
+export async function balancedIn(data: string): Promise<readonly BudgetLine[]> {
+  const lines = await onStore(data, readBudgets)
+  const wrong = lines.filter(({ balanced }) => !balanced)
+  if (wrong.length > 0) throw new Error(`Not balanced: ${JSON.stringify(wrong)}`)
+  return lines
 }
 
 /** Writes a batch that no kernel would write. */

@@ -241,7 +241,7 @@ describe('the terminal', () => {
     const long = newData()
     const chain = openChain({ boot: 'long-chain-000000000000', clock: systemClock, directory: long, durable: false })
     for (let index = 0; index < 2_000; index++) chain.append('event', { type: 'assumed', message: 'x'.repeat(100) })
-    chain.close()
+    chain.close(true)
     const child = spawn(process.execPath, [MAIN, 'audit', 'tail', '-n', '2000', '--data', long], { stdio: ['ignore', 'pipe', 'pipe'] })
     const complaint = text(child.stderr)
     await once(child.stdout, 'data')

@@ -1,6 +1,9 @@
 // The promise of the ledger stands under assumptions. For each of them, what happens when it does not hold: shown
-// with the real kernel and a real bill, so that nobody has to guess how bad it gets.
+// with the real kernel and a real bill, so that nobody has to guess how bad it gets. And every test that a page names
+// beside a claim is there, and runs.
 
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { guardFetch } from '../../integrations/transport.ts'
 import { memoryStore, openKernel, type Kernel, type KernelEvent, type Scope, type Store } from '../../src/index.ts'
@@ -129,7 +132,103 @@ describe('assumptions of the promise', () => {
     expect(await accounted()).toBe(0)
   })
 
-  test('A8: money in suspense stays there; this version gives no operator a way to return it, truthful or not', async () => {
-    expect(Object.keys(kernel).filter((name) => /reclaim|return|refund/.test(name))).toEqual([])
+  test('A8: an operator who says that nothing was used gives back what is on the bill, and the trail says who that was', async () => {
+    const hold = await scope.begin({ kind: 'model', resource: 'gpt-4o-mini', worst: { usd: 80_000 } })
+    await post(fetch)
+    await hold.charge('nobody knows')
+    expect(provider.bill().nanoUsd).toBeLessThanOrEqual(await accounted())
+    await kernel.correct({ process: kernel.boot, hold: hold.id, used: { usd: 0 }, by: 'eve', reason: 'It looked free.' })
+    expect(provider.bill().nanoUsd).toBeGreaterThan(await accounted())
+    expect(kernel.auditLines.filter((record) => record.includes('"by":"eve"')).length).toBeGreaterThan(0)
   })
 })
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
+const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)]
+/** Test files, and the files of cases that the suites run, with the name of one test. */
+const TEST_ID = /`(test\/[\w./-]+\.test\.ts|src\/testing\/[\w-]+\.ts)(?: > ([^`]+))?`/g
+/** What keeps a test from running. `runIf` is for servers, which have to be there under CI: see test/stores/servers.ts. */
+const SWITCHED_OFF = /\b(?:test|it|describe)(?:\.\w+)*\.(?:skip|skipIf|only|todo|fails)\b|\bx(?:test|it|describe)\(|\b(?:skip|todo): true/
+const RUN_IF = /\.runIf\((?!available\)|requireServer\()/
+
+describe('every test that a page names', () => {
+  const named = PAGES.flatMap((page) => [...read(page).matchAll(TEST_ID)].map(([, file = '', name]) => ({ page, file, name })))
+
+  test.each(PAGES)('exists and is not switched off: %s', (page) => {
+    const wrong = named.filter((one) => one.page === page).flatMap(({ file, name }) => faultOf(file, name) ?? [])
+    expect(wrong).toEqual([])
+  })
+
+  test('is looked for: a name that is no test, is left out, or stands in a comment is found', () => {
+    const text = `
+      test('runs here', () => {})
+      test.each([1])('runs %i times', () => {})
+      test.runIf(available)(
+        'needs a server', () => {})
+      test.runIf(flags !== undefined)('runs at times', () => {})
+      describe('a group', () => {})
+      // test('was here', () => {})
+      expect('a text').toBe(1)`
+    const found = ['runs here', 'runs %i', 'needs a server', 'runs at times', 'a group', 'was here', 'a text', 'nowhere']
+    expect(found.filter((name) => isRunning(text, name))).toEqual(['runs here', 'runs %i', 'needs a server'])
+    const off = ['.skip', '.skip.each([1])', '.only', '.skipIf(true)', '.todo'].map((modifier) => `test${modifier}('x'`)
+    expect(off.filter((one) => !SWITCHED_OFF.test(one))).toEqual([])
+    expect(SWITCHED_OFF.test("test.each([1])('x', { timeout: 1 }")).toBe(false)
+  })
+})
+
+describe('docs/distributed.md', () => {
+  const rows = read('docs/distributed.md')
+    .split('\n')
+    .filter((line) => /^\| (?!-)/.test(line))
+    .map((line) => ({ line, last: line.split(' | ').at(-1)!.replace(/ ?\|$/, '').trim() }))
+    .filter(({ last }) => last !== 'test')
+
+  test('has a test in every row, or says that there is none', () => {
+    expect(rows.length).toBeGreaterThan(50)
+    const bare = rows.filter(
+      ({ line, last }) => !/`(?:test|src\/testing)\//.test(last) && !/^No(?:t| test|thing)/.test(last) && !isLater(line),
+    )
+    expect(bare.map(({ line }) => line)).toEqual([])
+  })
+
+  test('names no test in a row that belongs to later work', () => {
+    const later = rows.filter(({ line }) => isLater(line))
+    expect(later.length).toBeGreaterThan(4)
+    expect(later.filter(({ line }) => /`(?:test|src\/testing)\//.test(line)).map(({ line }) => line)).toEqual([])
+  })
+})
+
+const isLater = (line: string): boolean => /later, not in this version/i.test(line)
+
+/** Why a test that a page names does not run. */
+function faultOf(file: string, name: string | undefined): string | undefined {
+  const id = `${file} > ${name ?? '(all)'}`
+  if (!existsSync(join(ROOT, file))) return `${id}: there is no such file`
+  const text = read(file)
+  if (SWITCHED_OFF.test(text)) return `${id}: something in its file is switched off`
+  if (file.startsWith('src/') && !suites().includes(`./${file.split('/').at(-1)!}`)) return `${id}: no suite runs it`
+  return name === undefined || isRunning(text, name) ? undefined : `${id}: there is no such test, or it is left out`
+}
+
+/** Whether some test, or case of a suite, has this in its title. */
+function isRunning(text: string, name: string): boolean {
+  const code = text.replace(/^\s*(?:\/\/|\*|\/\*).*$/gm, '')
+  for (let at = code.indexOf(name); at >= 0; at = code.indexOf(name, at + 1)) {
+    const before = code.slice(0, at)
+    const call = before.slice(Math.max(0, ...[...before.matchAll(/\b(?:test|it)(?=[.(])/g)].map(({ index }) => index)))
+    // Nothing but the arguments of `each` and `runIf` stands between the call and its title.
+    const isTitle =
+      /^(?:test|it)(?:\.(?:each|runIf)\b(?:<[^(]*>)?\([^]*\))?\(\s*['"`][^\n]*$/.test(call) || /\bname: ['"`][^\n]*$/.test(before)
+    if (isTitle && !RUN_IF.test(call)) return true
+  }
+  return false
+}
+
+function suites(): string {
+  return readdirSync(join(ROOT, 'src/testing'))
+    .filter((name) => name.endsWith('-suite.ts'))
+    .map((name) => read(`src/testing/${name}`))
+    .join('\n')
+}

@@ -12,6 +12,8 @@ export interface WorkerOptions {
   readonly calls: number
   /** Calls that are left under way. */
   readonly open: number
+  /** It reads every file of its own data directory when it is done, as a backup would. */
+  readonly reads?: boolean
   /** Tokens that it hands to a helper first, who does the work. */
   readonly handoff?: number
 }

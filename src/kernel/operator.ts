@@ -1,0 +1,151 @@
+// The operator's hand on the budgets of a kernel. Whatever it does is in the audit chain first, with who and why; what
+// came of it, when that was nothing, is there too.
+
+import { correctCharge, endSuspended, type HoldEnd, type HoldName } from '../budget/operator-holds.ts'
+import { freezeBudget, setLimits, unfreezeBudget, type LimitChange } from '../budget/operator.ts'
+import { toAmounts } from '../budget/record.ts'
+import type { Json } from '../lib/canonical-json.ts'
+import { assertName, parsePath } from '../lib/names.ts'
+import type { Committer } from '../stores/group.ts'
+import type { Log } from '../waist/log.ts'
+
+/** Who acts, and why; both are recorded. */
+export interface Evidence {
+  /** A name. */
+  readonly by: string
+  /** 1 to 1,000 characters: the bill, the ticket, the incident. */
+  readonly reason: string
+}
+
+/** Amounts as a person writes them: `usd` in dollars, a number or a decimal string; everything else in whole units. */
+export type GivenAmounts = Readonly<Record<string, number | string | undefined>>
+
+/** What an operator can do. */
+export interface Operator {
+  /**
+   * Sets limits in force, `{ usd: 20 }`; the others stay. Lowering takes what is free now and the rest as it comes
+   * back (`pendingCut`), never what is spent or in suspense; who must stop at once is frozen. What was declared stays
+   * declared, and a declaration with a higher revision sets its own.
+   *
+   * @throws {HoldfastError} `ERR_UNKNOWN_BUDGET`; `ERR_BUDGET_DECLARATION` for a shape or a handoff's budget; `ERR_STORE`.
+   * @throws {RangeError} For a dimension that the budget does not limit.
+   */
+  setLimit(path: string, limits: GivenAmounts, evidence: Evidence): Promise<readonly LimitChange[]>
+  /** Takes nothing any more from this budget and those below it. @throws {HoldfastError} As {@link Operator.setLimit}. */
+  freeze(path: string, evidence: Evidence): Promise<void>
+  /**
+   * Ends a freeze, whoever made it. Returns why it was frozen; `undefined` when it was not.
+   *
+   * @throws {HoldfastError} Also `ERR_DAMAGE` when something there does not balance.
+   */
+  unfreeze(path: string, evidence: Evidence): Promise<string | undefined>
+  /**
+   * Ends a hold or a lease in suspense with what it really used, at most what it holds; a dimension that is not named
+   * counts as used up. What you say here is believed: look at the bill first.
+   *
+   * @throws {HoldfastError} `ERR_HOLD_STATE` when it is not in suspense, or its process is alive; `ERR_STORE`.
+   */
+  reclaim(end: HoldName & Evidence & { readonly used: GivenAmounts }): Promise<HoldEnd>
+  /** Ends one at worst, for when nobody will ever know; for 30 days it can be corrected. @throws As {@link Operator.reclaim}. */
+  writeOff(end: HoldName & Evidence): Promise<HoldEnd>
+  /**
+   * Corrects a charge that was assumed, with what the call really used.
+   *
+   * @throws {HoldfastError} `ERR_HOLD_STATE` when it is not charged, or was corrected; `ERR_STORE`.
+   */
+  correct(charge: HoldName & Evidence & { readonly used: GivenAmounts }): Promise<HoldEnd>
+}
+
+/** Options of {@link createOperator}. */
+export interface OperatorOptions {
+  readonly committer: Committer
+  readonly log: Log
+  /** @throws {HoldfastError} `ERR_CLOSED` */
+  readonly assertOpen: () => void
+}
+
+const MAX_REASON_LENGTH = 1_000
+
+/** Makes the operator's methods of a kernel. */
+export function createOperator({ committer, log, assertOpen }: OperatorOptions): Operator {
+  /** Record first: what cannot be recorded does not happen. */
+  async function act<T>(
+    type: string,
+    { by, reason }: Evidence,
+    fields: Readonly<Record<string, Json>>,
+    work: () => Promise<T>,
+    outcome: (done: T) => Readonly<Record<string, Json>> = () => ({}),
+  ): Promise<T> {
+    assertOpen()
+    assertEvidence(by, reason)
+    log.append('event', { type, ...fields, by, reason })
+    let done: T
+    try {
+      done = await work()
+    } catch (error) {
+      log.append('event', { type: `${type}-failed`, ...fields, by, message: error instanceof Error ? error.message : String(error) })
+      throw error
+    }
+    log.append('event', { type: `${type}-done`, ...fields, ...outcome(done), by })
+    return done
+  }
+
+  const ended = ({ budget, used, returned }: HoldEnd) => ({ budget, used, returned })
+
+  return {
+    async setLimit(path, given, evidence) {
+      const limits = amountsOf('limits', given)
+      const changed = (changes: readonly LimitChange[]) => ({
+        before: Object.fromEntries(changes.map(({ dimension, before }) => [dimension, before])),
+        pendingCut: Object.fromEntries(changes.map(({ dimension, pendingCut }) => [dimension, pendingCut])),
+      })
+      return act('set-limit', evidence, { budget: pathOf(path), limits }, () => setLimits(committer, path, limits), changed)
+    },
+    async freeze(path, evidence) {
+      await act('freeze', evidence, { budget: pathOf(path) }, () => freezeBudget(committer, path, evidence.by, evidence.reason))
+    },
+    async unfreeze(path, evidence) {
+      const was = (frozen: string | undefined) => ({ frozen: frozen ?? null })
+      return act('unfreeze', evidence, { budget: pathOf(path) }, () => unfreezeBudget(committer, path), was)
+    },
+    async reclaim({ process, hold, used: given, ...evidence }) {
+      const name = nameOf(process, hold)
+      const used = amountsOf('used', given)
+      return act('reclaim', evidence, { ...name, used }, () => endSuspended(committer, name, used), ended)
+    },
+    async writeOff({ process, hold, ...evidence }) {
+      const name = nameOf(process, hold)
+      return act('write-off', evidence, { ...name }, () => endSuspended(committer, name), ended)
+    },
+    async correct({ process, hold, used: given, ...evidence }) {
+      const name = nameOf(process, hold)
+      const used = amountsOf('used', given)
+      return act('correct', evidence, { ...name, used }, () => correctCharge(committer, name, used), ended)
+    },
+  }
+}
+
+function amountsOf(field: string, given: GivenAmounts) {
+  const amounts = toAmounts(field, given)
+  if (Object.keys(amounts).length === 0)
+    throw new TypeError(`\`${field}\` names nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
+  return amounts
+}
+
+/** A shape is no path, and is told so by whoever looks for its budget. */
+function pathOf(path: string): string {
+  parsePath('path', typeof path === 'string' ? path.replaceAll('*', 'any') : path)
+  return path
+}
+
+function nameOf(process: string, hold: string): HoldName {
+  assertName('process', process)
+  assertName('hold', hold)
+  return { process, hold }
+}
+
+function assertEvidence(by: unknown, reason: unknown): void {
+  assertName('by', by)
+  if (typeof reason !== 'string' || reason.trim() === '' || reason.length > MAX_REASON_LENGTH || !reason.isWellFormed())
+    throw new TypeError(`Expected \`reason\` to be a text of 1 to ${MAX_REASON_LENGTH} characters: it is recorded.`)
+}
