@@ -11,8 +11,16 @@ const fdatasyncAsync = promisify(fdatasync)
 export interface DiskSync {
   /** Resolves when the file is on disk up to this byte. @throws what fdatasync(2) reports; the file is not to be trusted any more. */
   upTo(bytes: number): Promise<void>
+  /**
+   * Syncs the whole file in place, for good: nothing that counts is appended to it any more.
+   *
+   * @throws what fdatasync(2) reports; the file is not to be trusted any more.
+   */
+  finish(): void
   /** Resolves when no sync is running. A descriptor closed under one could already mean another file. */
   idle(): Promise<void>
+  /** Throws the failure of any sync that there was. */
+  assertWell(): void
 }
 
 /**
@@ -33,25 +41,43 @@ export function createDiskSync(descriptor: number, fastMs = 1): DiskSync {
     try {
       if (lastMs < fastMs) fdatasyncSync(descriptor)
       else await fdatasyncAsync(descriptor)
-      syncedBytes = covers
+      syncedBytes = Math.max(syncedBytes, covers)
     } catch (error) {
       failure = { error }
     }
     lastMs = performance.now() - startedAt
   }
 
+  function assertWell(): void {
+    if (failure !== undefined) throw failure.error
+  }
+
   return {
     async upTo(bytes) {
+      if (bytes <= syncedBytes) return
       wantedBytes = Math.max(wantedBytes, bytes)
       // One at a time, and none after a failure: the system reports lost pages once, to one sync of a descriptor;
       // another one, at the same time or later, would succeed and mean nothing.
       while (bytes > syncedBytes) {
-        if (failure !== undefined) throw failure.error
+        assertWell()
         const mine = (running ??= sync())
         await mine
         if (running === mine) running = undefined
       }
+      // The failure may have been told to `finish`, while the sync that was waited for succeeded.
+      assertWell()
     },
+    finish() {
+      assertWell()
+      try {
+        fdatasyncSync(descriptor)
+        syncedBytes = Infinity
+      } catch (error) {
+        failure = { error }
+        throw error
+      }
+    },
+    assertWell,
     async idle() {
       for (let last = running; last !== undefined; last = running) await last
     },

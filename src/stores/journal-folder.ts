@@ -1,5 +1,6 @@
-// The folder of a file store: `store.json` names its format and identity, `g-000000000001` is its first segment.
-// Everything here is safe when several processes open the same empty folder at once.
+// The folder of a file store: `store.json` names its format and identity, `g-000000000001` is its first segment,
+// `s-000000000002-000000000512-…` a snapshot that stands on the line which ends at byte 512 of segment 2, `trimmed`
+// says that segments were removed. Everything here is safe when several processes open the same folder at once.
 
 import {
   closeSync,
@@ -23,29 +24,70 @@ import { JOURNAL_FORMAT } from './journal-line.ts'
 
 /** Path of a segment, such as `store/g-000000000001`. */
 export function segmentFile(folder: string, segment: number): string {
-  return join(folder, `g-${String(segment).padStart(12, '0')}`)
+  return join(folder, `g-${padded(segment)}`)
 }
+
+/** Name of the snapshot that stands on the line which ends there. In order of name, they are in order of place. */
+export function snapshotName(segment: number, bytes: number): string {
+  return `s-${padded(segment)}-${padded(bytes)}-${newId()}`
+}
+
+const padded = (number: number): string => String(number).padStart(12, '0')
+
+/** Where the snapshot with this name stands; `undefined` for any other file. */
+export function placeOfSnapshot(name: string): { readonly segment: number; readonly bytes: number } | undefined {
+  const [, segment, bytes] = /^s-(\d{12})-(\d{12})-/.exec(name) ?? []
+  return segment === undefined ? undefined : { segment: Number(segment), bytes: Number(bytes) }
+}
+
+/** Names of the snapshots in a folder, that of the latest place first. */
+export function snapshotsIn(folder: string): readonly string[] {
+  return readdirSync(folder)
+    .filter((name) => placeOfSnapshot(name) !== undefined)
+    .sort()
+    .toReversed()
+}
+
+/** Numbers of the segments in a folder, ascending. */
+export function segmentsIn(folder: string): readonly number[] {
+  return readdirSync(folder)
+    .flatMap((name) => /^g-(\d{12})$/.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b)
+}
+
+/** Name of the empty file that says: segments were removed here, and the first one may be missing. */
+export const TRIMMED = 'trimmed'
+/** Name of the file that describes a backup. While it lies in a folder, that folder is no store in use. */
+export const BACKUP = 'backup.json'
 
 /** Makes the folder and its identity, once, whoever comes first. Returns the store id. */
 export function prepareFolder(folder: string, { sync, typeOf }: { sync: boolean; typeOf?: (directory: string) => number }): string {
   try {
     mkdirSync(folder, { recursive: true })
     if (typeOf !== undefined) assertLocalFileSystem(folder, typeOf(folder))
-    const identity = readIdentity(folder) ?? createIdentity(folder, sync)
-    if (
-      existsSync(join(folder, 'trimmed')) ||
-      readdirSync(folder).some((name) => name.startsWith('s-') || /^g-0*[2-9]|^g-0*1\d/.test(name))
-    ) {
-      throw new HoldfastError('ERR_STORE', `${folder} was compacted by a later version of holdfast; install that version to open it.`)
-    }
-    return identity
+    assertNoBackup(folder)
+    return readIdentity(folder) ?? createIdentity(folder, sync)
   } catch (error) {
     if (HoldfastError.isInstance(error)) throw error
     throw new HoldfastError('ERR_STORE', `${folder} cannot be used as a file store: ${(error as Error).message}`, { cause: error })
   }
 }
 
-function readIdentity(folder: string): string | undefined {
+// Two stores with one identity would each spend the same money; and a backup in the place of its store does not know
+// what was spent since. Whoever wants that has to say so.
+function assertNoBackup(folder: string): void {
+  const file = join(folder, BACKUP)
+  if (!existsSync(file)) return
+  throw new HoldfastError(
+    'ERR_STORE',
+    `${folder} is a backup of a file store, and does not know what was spent since it was taken. To make it the store of that identity, ` +
+      `with no other copy in use, delete ${file}; processes that noted a later state will still refuse it.`,
+  )
+}
+
+/** The id in `store.json`; `undefined` when there is none. @throws {HoldfastError} When it is of a later format, or damaged. */
+export function readIdentity(folder: string): string | undefined {
   const file = join(folder, 'store.json')
   if (!existsSync(file)) return undefined
   let found: { format?: unknown; id?: unknown }
@@ -81,17 +123,42 @@ function createIdentity(folder: string, sync: boolean): string {
   return readIdentity(folder)!
 }
 
+/** Makes the names in a folder last: files that were created, linked or renamed there. */
+export function syncFolder(folder: string): void {
+  const directory = openSync(folder, 'r')
+  try {
+    fsyncSync(directory)
+  } finally {
+    closeSync(directory)
+  }
+}
+
 /** Opens a segment for appending, creating it if need be. */
 export function openSegment(folder: string, file: string, sync: boolean): number {
+  let descriptor: number | undefined
   try {
-    const descriptor = openSync(file, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT, 0o644)
-    if (sync) {
-      const directory = openSync(folder, 'r')
-      fsyncSync(directory)
-      closeSync(directory)
-    }
+    descriptor = openSync(file, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT, 0o644)
+    if (sync) syncFolder(folder)
     return descriptor
   } catch (error) {
-    throw new HoldfastError('ERR_STORE', `${file} cannot be opened for writing: ${(error as Error).message}`, { cause: error })
+    if (descriptor !== undefined) closeSync(descriptor)
+    throw cannotBeOpened(file, error)
   }
+}
+
+/** Opens a segment for appending, if it is there. */
+export function openExistingSegment(file: string): number | undefined {
+  try {
+    return openSync(file, constants.O_RDWR | constants.O_APPEND)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw cannotBeOpened(file, error)
+  }
+}
+
+function cannotBeOpened(file: string, error: unknown): HoldfastError {
+  const { code, message } = error as NodeJS.ErrnoException
+  // There may be room again later; everything else needs somebody who looks at it.
+  const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+  return new HoldfastError(isFull ? 'ERR_STORE_FULL' : 'ERR_STORE', `${file} cannot be opened for writing: ${message}`, { cause: error })
 }

@@ -20,29 +20,37 @@ type Operation =
   | readonly ['s', string, Json, (number | null)?]
   | readonly ['d', string]
 
-/** The body of a line. `seal` is written by later versions, when a segment is full. */
+/** The body of a line. */
 export interface JournalLine {
   readonly previous: string
   readonly writer: string
   readonly timeMs: number
   readonly batches: readonly Batch[]
+  /** Ends the segment, and names the one that goes on after it. Such a line has no batches. */
   readonly seal?: number
 }
 
 /** What a run of bytes between two newlines is. */
-export type Reading =
-  | { readonly kind: 'line'; readonly line: JournalLine; readonly hash: string }
+export type Reading = { readonly kind: 'line'; readonly line: JournalLine; readonly hash: string } | Broken
+
+/** Bytes that are no whole line. */
+export type Broken =
   /** A strict prefix of a line: a write that a crash cut short, or one that is still on its way. */
-  | { readonly kind: 'torn' }
-  | { readonly kind: 'damage'; readonly reason: string }
+  { readonly kind: 'torn' } | { readonly kind: 'damage'; readonly reason: string }
 
 const HASH_LENGTH = 43
 const TAIL_MARK = ',"h":"'
 const TAIL_BYTES = TAIL_MARK.length + HASH_LENGTH + 2
 
 /** Writes a line, without its newline, and its hash. */
-export function encodeLine({ previous, writer, timeMs, batches }: JournalLine): { readonly text: string; readonly hash: string } {
-  const body = `,"p":"${previous}","w":"${writer}","t":${timeMs},"b":${JSON.stringify(batches.map(operationsOf))}`
+export function encodeLine({ previous, writer, timeMs, batches, seal }: JournalLine): { readonly text: string; readonly hash: string } {
+  const content = seal === undefined ? `"b":${JSON.stringify(batches.map(operationsOf))}` : `"seal":${seal}`
+  return frame(previous, `"w":"${writer}","t":${timeMs},${content}`)
+}
+
+/** Puts the length, the hash of the line before and the own hash around the members of a line: the journal's, or a snapshot's. */
+export function frame(previous: string, members: string): { readonly text: string; readonly hash: string } {
+  const body = `,"p":"${previous}",${members}`
   const fixed = 5 + Buffer.byteLength(body) + TAIL_BYTES
   let length = fixed + String(fixed).length
   if (String(length).length > String(fixed).length) length += 1
@@ -68,6 +76,17 @@ function addOperation(key: string, by: number, max: number | undefined, min: num
 
 /** Reads the bytes between two newlines, or after the last one. */
 export function readLine(bytes: Buffer): Reading {
+  const framed = readFrame(bytes)
+  if (framed.kind !== 'whole') return framed
+  try {
+    return { kind: 'line', line: decode(JSON.parse(bytes.toString()) as RawLine), hash: framed.hash }
+  } catch (error) {
+    return { kind: 'damage', reason: `it cannot be read: ${error instanceof Error ? error.message : String(error)}` }
+  }
+}
+
+/** Says whether bytes are a whole line, whatever its members say. */
+export function readFrame(bytes: Buffer): { readonly kind: 'whole'; readonly hash: string } | Broken {
   const tailAt = bytes.length - TAIL_BYTES
   const whole =
     tailAt > 0 &&
@@ -85,11 +104,7 @@ export function readLine(bytes: Buffer): Reading {
     }
     return { kind: 'damage', reason: 'its hash does not match its content' }
   }
-  try {
-    return { kind: 'line', line: decode(JSON.parse(bytes.toString()) as RawLine), hash }
-  } catch (error) {
-    return { kind: 'damage', reason: `it cannot be read: ${error instanceof Error ? error.message : String(error)}` }
-  }
+  return { kind: 'whole', hash }
 }
 
 interface RawLine {
@@ -192,6 +207,20 @@ export function* walkChain(part: Buffer, start: string): Generator<string, void>
     }
     at = end + 1
   }
+}
+
+/** The hash that the first whole line in a part of a segment was decided upon. */
+export function firstPrevious(part: Buffer): string | undefined {
+  for (let at = 0; at < part.length;) {
+    const end = part.indexOf(10, at)
+    if (end < 0) return undefined
+    const header = HEADER.exec(part.toString('latin1', at, Math.min(end, at + 24)))
+    if (header !== null && end - at === Number(header[1])) {
+      return part.toString('latin1', at + header[0].length, at + header[0].length + HASH_LENGTH)
+    }
+    at = end + 1
+  }
+  return undefined
 }
 
 /** The last bytes of a line with this hash, newline included. */

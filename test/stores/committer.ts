@@ -6,6 +6,7 @@
 
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { sleep } from '../../src/lib/clock.ts'
+import { fileStore } from '../../src/stores/file.ts'
 import { groupCommits, type Commit, type CommitResult } from '../../src/stores/group.ts'
 import { seededRandom } from '../../src/testing/faulty-store.ts'
 import { openAnyKind, type StoreKind } from './store-kinds.ts'
@@ -25,13 +26,16 @@ export interface CommitterOptions {
   readonly checkShare: number
   /** Longest pause between two commits of a caller. */
   readonly pauseMs: number
+  /** Of a file store: how long a segment may grow. @default as the store has it */
+  readonly segmentBytes?: number
 }
 
 /** A committer ends by itself after this long, whatever happens to its parent. */
 const MAX_LIFE_MS = 60_000
 
-async function work({ kind, directory, log, name, seed, callers, commits, checkShare, pauseMs }: CommitterOptions): Promise<void> {
-  const store = await openAnyKind(kind, directory)
+async function work(options: CommitterOptions): Promise<void> {
+  const { kind, directory, log, name, seed, callers, commits, checkShare, pauseMs, segmentBytes } = options
+  const store = segmentBytes === undefined ? await openAnyKind(kind, directory) : fileStore(directory, { segmentBytes })
   const committer = groupCommits(store)
   const descriptor = openSync(log, 'a')
   const note = (what: 'I' | 'A', kindOfCommit: 'add' | 'set', uid: string): void => {

@@ -18,7 +18,6 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { sha256 } from '../../src/lib/ids.ts'
 import { fileStore, MAX_SEGMENT_BYTES, MAX_SEGMENT_LINES } from '../../src/stores/file.ts'
 import { createFold } from '../../src/stores/journal-fold.ts'
 import { encodeLine } from '../../src/stores/journal-line.ts'
@@ -210,7 +209,8 @@ test.each(smallDisks())('on a full disk commits fail definitely, and with room a
   expect(after).toEqual({ n: acknowledged + 4, keys: acknowledged + 4 })
 })
 
-describe('a full segment', () => {
+describe('a full segment of a store that is told not to seal it', () => {
+  const segmentBytes = Infinity
   const full = expect.objectContaining({
     code: 'ERR_STORE_FULL',
     message: expect.stringContaining(`limit of ${MAX_SEGMENT_LINES} lines or ${MAX_SEGMENT_BYTES} bytes`),
@@ -218,18 +218,22 @@ describe('a full segment', () => {
 
   test('of 200,000 lines refuses more with an error that names the limit, and can be read', async () => {
     const { directory } = await buildJournal(MAX_SEGMENT_LINES - 1, () => ADD)
-    const store = openStore(directory)
+    const store = openStore(directory, { segmentBytes })
     expect(await store.apply([ADD])).toMatchObject({ outcome: 'applied', results: [{ values: [MAX_SEGMENT_LINES] }] })
     await expect(store.apply([ADD])).rejects.toEqual(full)
     expect(await store.apply([{ check: [{ key: 'k/n', version: 1 }] }])).toMatchObject({ results: [{ outcome: 'conflict' }] })
     expect(await countOf(store)).toBe(MAX_SEGMENT_LINES)
     expect(await countOf(openStore(directory))).toBe(MAX_SEGMENT_LINES)
+    // With rotation it goes on.
+    const rotating = openStore(directory)
+    for (const more of [1, 2]) expect(await rotating.apply([ADD])).toMatchObject({ results: [{ values: [MAX_SEGMENT_LINES + more] }] })
+    expect(await rotating.apply([ADD])).toMatchObject({ head: { segment: 2 } })
   })
 
   test('of 64 MiB refuses more with an error that names the limit, and can be read', async () => {
     const large = { ...ADD, set: [{ key: 'k/large', value: 'x'.repeat(1_048_000) }] }
     const { directory } = await buildJournal(63, () => large)
-    const store = openStore(directory)
+    const store = openStore(directory, { segmentBytes })
     for (const count of [64, 65]) expect(await store.apply([large])).toMatchObject({ results: [{ values: [count] }] })
     await expect(store.apply([ADD])).rejects.toEqual(full)
     expect(await countOf(store)).toBe(65)
@@ -319,36 +323,45 @@ describe('a folder of somebody else', () => {
     )
   })
 
-  test.each(['trimmed', 's-000000000001-500-x', 'g-000000000002', 'g-000000000010', 'g-000000000123'])(
-    'with the file %s of a later version is refused',
-    async (name) => {
-      const { directory } = await buildJournal(3)
-      writeFileSync(join(directory, 'store', name), '')
-      expect(() => fileStore(directory)).toThrow(
-        expect.objectContaining({ code: 'ERR_STORE', message: expect.stringMatching(/later version/) }),
-      )
-    },
-  )
+  test.each([
+    ['trimmed', /is incomplete.*no snapshot has its segment/],
+    ['s-000000000001-000000000900-x', /is incomplete.*was made of lines that are not in the journal/],
+    ['s-000000000002-000000000100-x', /is incomplete.*was made of lines that are not in the journal/],
+    ['g-000000000002', /is incomplete.*g-000000000002 is there, and .*g-000000000001 has no seal/],
+    ['g-000000000010', /is incomplete/],
+    ['g-000000000123', /is incomplete/],
+  ])('with the file %s and nothing that goes with it is a partial copy', async (name, message) => {
+    const { directory } = await buildJournal(3)
+    writeFileSync(join(directory, 'store', name), '')
+    expect(() => fileStore(directory)).toThrow(expect.objectContaining({ code: 'ERR_DAMAGE', message: expect.stringMatching(message) }))
+  })
 
   test('with files that mean nothing to a store opens', async () => {
     const { directory } = await buildJournal(3)
-    for (const name of ['tmp-abc', 'README', '.DS_Store', 'store.json.bak']) writeFileSync(join(directory, 'store', name), 'x')
+    for (const name of ['tmp-abc', 'README', '.DS_Store', 'store.json.bak', 's-1', 'g-2', 'g-0000000000020'])
+      writeFileSync(join(directory, 'store', name), 'x')
     expect(await countOf(openStore(directory))).toBe(3)
   })
 
-  test('with a segment that a later version has sealed is refused, and with a seal that came too late opens', async () => {
+  test('with a seal goes on in the next segment, with one that came too late in this one, and one that names another is damage', async () => {
     const journal = await buildJournal(3)
     const whole = contentOf(journal).toString()
-    const sealed = (previous: string): void => {
-      const body = `,"p":"${previous}","w":"later:1","t":1,"seal":2`
-      const head = `{"n":${body.length + 59}${body}`
-      writeFileSync(journal.file, `${whole}${head},"h":"${sha256(head)}"}\n`)
+    const seal = (previous: string, seal: number): void => {
+      const { text } = encodeLine({ previous, writer: 'other:1', timeMs: 1, batches: [], seal })
+      writeFileSync(journal.file, `${whole}${text}\nwhat follows a seal is not even read`)
     }
-    sealed(journal.lines[2]!.head.hash)
-    const closed = { code: 'ERR_STORE', message: expect.stringMatching(/closed by a later version/) }
-    expect(() => fileStore(journal.directory)).toThrow(expect.objectContaining(closed))
-    sealed(journal.lines[1]!.head.hash)
-    expect(await countOf(openStore(journal.directory))).toBe(3)
+    seal(journal.lines[2]!.head.hash, 3)
+    expect(() => fileStore(journal.directory)).toThrow(
+      expect.objectContaining({ code: 'ERR_DAMAGE', message: expect.stringMatching(/line 4 is damaged: it seals segment 1 and names 3/) }),
+    )
+    seal(journal.lines[2]!.head.hash, 2)
+    expect(await openStore(journal.directory).apply([ADD])).toMatchObject({ results: [{ values: [4] }], head: { segment: 2 } })
+    const late = await buildJournal(3)
+    appendFileSync(
+      late.file,
+      `${encodeLine({ previous: late.lines[1]!.head.hash, writer: 'o:1', timeMs: 1, batches: [], seal: 2 }).text}\n`,
+    )
+    expect(await openStore(late.directory).apply([ADD])).toMatchObject({ results: [{ values: [4] }], head: { segment: 1 } })
   })
 })
 

@@ -1,4 +1,4 @@
-// The file store passes the store suite, with and without fsync. What it does with damage, full disks and
+// The file store passes the store suite, with and without fsync, and while it rotates. What it does with damage, full disks and
 // many processes is in journal-damage.test.ts and file-processes.test.ts.
 
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -11,15 +11,20 @@ import { settableClock } from '../../src/testing/store-bench.ts'
 import { testStore } from '../../src/testing/store-suite.ts'
 import { openStore, temporaryDirectory } from './journal.ts'
 
-for (const durability of ['fsync', 'os'] as const) {
+// The third one rotates after every few commits.
+for (const [name, options] of [
+  ['fsync', { durability: 'fsync' }],
+  ['os', { durability: 'os' }],
+  ['rotating', { durability: 'os', segmentBytes: 500 }],
+] as const) {
   testStore(test, {
-    name: `file (${durability})`,
+    name: `file (${name})`,
     async create() {
       const clock = settableClock()
-      return { store: fileStore(await mkdtemp(join(tmpdir(), 'holdfast-')), { durability, clock }), clock }
+      return { store: fileStore(await mkdtemp(join(tmpdir(), 'holdfast-')), { ...options, clock }), clock }
     },
-    second: async ({ store, clock }) => fileStore(store.dataDirectory!, { durability, clock: clock! }),
-    reopen: async ({ store, clock }) => fileStore(store.dataDirectory!, { durability, clock: clock! }),
+    second: async ({ store, clock }) => fileStore(store.dataDirectory!, { ...options, clock: clock! }),
+    reopen: async ({ store, clock }) => fileStore(store.dataDirectory!, { ...options, clock: clock! }),
     destroy: async ({ store }) => rm(store.dataDirectory!, { recursive: true }),
   })
 }

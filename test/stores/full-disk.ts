@@ -2,6 +2,8 @@
 //
 //   node full-disk.ts <directory> <command that makes room>
 //
+// SEGMENT_BYTES in the environment makes the store rotate that often.
+//
 // Prints what it was told and what is there, as JSON.
 
 import { execFileSync } from 'node:child_process'
@@ -16,7 +18,8 @@ const VALUE = 'x'.repeat(3_000)
 const failures: Record<string, number> = {}
 let acknowledged = 0
 let commits = 0
-let store = fileStore(directory)
+const options = process.env['SEGMENT_BYTES'] === undefined ? {} : { segmentBytes: Number(process.env['SEGMENT_BYTES']) }
+let store = fileStore(directory, options)
 let committer = groupCommits(store)
 
 async function attempt(): Promise<void> {
@@ -46,7 +49,7 @@ execFileSync('/bin/sh', ['-c', makeRoom], { env: { ...process.env, TARGET: Strin
 await attempts(20)
 const found = await counted()
 await store.close()
-store = fileStore(directory)
+store = fileStore(directory, options)
 committer = groupCommits(store)
 const reopened = await counted()
 await attempts(1)

@@ -25,6 +25,8 @@ export interface RunOptions {
   readonly commits: number
   readonly checkShare: number
   readonly pauseMs: number
+  /** Of a file store: how long a segment may grow. @default as the store has it */
+  readonly segmentBytes?: number
   /** Kills, stops and foreign lines for this long, then the end. @default none, the processes finish their commits */
   readonly chaosMs?: number
   /** What else happens meanwhile, between kills and stops. @default foreign lines, in the journal of a file store */
