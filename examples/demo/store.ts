@@ -38,7 +38,7 @@ export async function openStore(address: string, data: string): Promise<OpenStor
     const pool = new pg.default.Pool({ connectionString: address })
     pool.on('error', (error) => console.error(`Postgres: ${error.message}`))
     const store = await postgresStore(pool, { schema: name, migrate: true })
-    return { store, close: async () => (await store.close(), void (await pool.end())) }
+    return { store, close: async () => (await store.close(), pool.end()) }
   }
   throw new Error(`The demo knows no store ${JSON.stringify(address)}: file, sqlite, redis://..., postgres://...`)
 }
