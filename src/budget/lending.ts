@@ -83,7 +83,7 @@ const PAUSE_MS = 2_000
 const MAX_POOLS = 10_000
 
 /** When and how much a process leases, for whoever is to know what a crash can strand. */
-export const CHUNK_POLICY = {
+export const CHUNK_POLICY: Readonly<Record<'busyCalls' | 'busyMs' | 'firstChunk' | 'maxChunk' | 'share', number>> = {
   /** So many calls within so many ms, and a budget is leased. */
   busyCalls: BUSY_CALLS,
   busyMs: BUSY_MS,
@@ -92,7 +92,7 @@ export const CHUNK_POLICY = {
   maxChunk: MAX_CHUNK,
   /** A chunk is at most one part in so many of what is free. */
   share: SHARE,
-} as const
+}
 
 /** The key that asks for a budget back. */
 const recallKey = (path: string): string => `recall/${path}`
