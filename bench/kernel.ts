@@ -29,12 +29,13 @@ export async function kernelRows(ms: number): Promise<readonly Row[]> {
     Scope,
     Scope,
   ]
-  const { yardstick, held, each, free } = await measure(ms, {
+  const { yardstick, held, free } = await measure(ms, {
     yardstick: () => [record('intent'), record('outcome')].map((body) => sha256(canonicalJson(body))),
     held: () => call(leased, { usd: 1_000, tokens: 10, calls: 1 }),
-    each: () => call(strict, { usd: 1_000, tokens: 10, calls: 1 }),
     free: () => call(leased, {}),
   })
+  // By itself: its commits would leave cold caches to the others.
+  const { each } = await measure(ms, { each: () => call(strict, { usd: 1_000, tokens: 10, calls: 1 }) })
   await leasing.close()
   await direct.close()
   rmSync(data, { recursive: true, force: true })
