@@ -4,7 +4,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import type { Amounts } from '../lib/amounts.ts'
+import { zeroed, type Amounts } from '../lib/amounts.ts'
 import type { AuditRecord } from './record.ts'
 import { verifyChain, wholeLines, type StoredHead } from './verify.ts'
 
@@ -78,7 +78,5 @@ function note(holds: Map<string, HoldFacts>, record: AuditRecord): void {
   const known = kind === 'outcome' ? holds.get(hold) : undefined
   if (known === undefined) return
   if (outcome === 'charged') holds.set(hold, { ...known, charged: true })
-  else holds.set(hold, { ...known, used: outcome === 'released' ? nothingOf(known.amounts) : (used as Amounts) })
+  else holds.set(hold, { ...known, used: outcome === 'released' ? zeroed(known.amounts) : (used as Amounts) })
 }
-
-const nothingOf = (amounts: Amounts): Amounts => Object.fromEntries(Object.keys(amounts).map((dimension) => [dimension, 0]))

@@ -10,7 +10,7 @@ import type { Grant, HoldWriter } from './hold-writer.ts'
 import { dimensionOf, endAdds, mergeAdds, unheldLegs, type Ending, type HeldLegs } from './legs.ts'
 import type { Levels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
-import { budgetKey, levelsOf, type BudgetRecord } from './record.ts'
+import { CORRECTABLE_MS, budgetKey, levelsOf, type BudgetRecord } from './record.ts'
 
 /** What an overrun did: free money covered it, it froze the tree, or (observe mode) it is counted beside the limit. */
 export type Overrun = 'covered' | 'frozen' | 'over'
@@ -36,8 +36,6 @@ interface Gone {
 
 /** How often one end may find that something has changed. */
 const MAX_ATTEMPTS = 100
-/** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
-const CORRECTABLE_MS = 30 * 24 * 3_600_000
 
 /** Makes the end of holds. */
 export function createEnding({ committer, processes, levels, holds, allotments, observe }: EndingOptions): End {
@@ -70,15 +68,17 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         return overrun ? overrunBefore(grant) : undefined
       }
       const freeze = uncovered() && !observe ? await freezing(grant.path) : undefined
-      const expiresAtMs = (await store.now()) + CORRECTABLE_MS
-      const mark = [
-        ...(how === 'charge' ? [{ key: charged, value: grant.record as never, expiresAtMs }] : []),
-        ...(grant.endMark === undefined ? [] : [{ key: grant.endMark, value: 1, expiresAtMs }]),
+      const left = [
+        ...(how === 'charge' ? [{ key: charged, value: grant.record as never }] : []),
+        ...(grant.endMark === undefined ? [] : [{ key: grant.endMark, value: 1 }]),
       ]
+      // Most ends leave no mark, and then the clock of the store is not asked.
+      const expiresAtMs = left.length === 0 ? 0 : (await store.now()) + CORRECTABLE_MS
+      const marks = left.map((mark) => ({ ...mark, expiresAtMs }))
       const result = await committer.commit({
         check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
         add: await addsOf(legs, { above, raised }, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),
-        set: [...mark, ...(freeze?.set ?? [])],
+        set: [...marks, ...(freeze?.set ?? [])],
         delete: [place.key],
       })
       if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })

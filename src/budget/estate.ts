@@ -1,7 +1,7 @@
 // What a dead process has left: its holds end as its chain says, those that it says nothing of are charged at worst,
 // and what was idle in its leases goes back. So a crash costs nothing but the calls that it cut short.
 
-import { amountOf, type Amounts } from '../lib/amounts.ts'
+import { amountOf, isNothing, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { listAll } from '../stores/entries.ts'
 import type { Committer } from '../stores/group.ts'
@@ -10,7 +10,7 @@ import { createAllotments, type ClosedAllotment } from './allotment.ts'
 import { createEnding } from './ending.ts'
 import { createHoldWriter, type Grant } from './hold-writer.ts'
 import { createLeases } from './lease.ts'
-import { dimensionOf } from './legs.ts'
+import { amountsOf } from './legs.ts'
 import { createLevels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 
@@ -61,6 +61,7 @@ export async function settleEstate({ committer, boot, holds: facts, observe, now
   const end = createEnding({ committer, processes, levels, holds, allotments, observe })
   const later = (work: () => Promise<void>): void => void work().catch(onTrouble)
   const leases = createLeases({ committer, processes, holds, allotments, later, onTrouble })
+  const byLease = Map.groupBy(facts, ([, { lease }]) => lease)
   const estate = { ended: 0, charged: 0, leases: 0 }
 
   // Without its record nothing that it sent before it died can be applied any more.
@@ -73,9 +74,16 @@ export async function settleEstate({ committer, boot, holds: facts, observe, now
 
   async function grantOf({ key, value, version }: Entry): Promise<Grant> {
     const record = value as unknown as HoldRecord
-    const amounts = Object.fromEntries(Object.entries(record.legs).map(([leg, { amount }]) => [dimensionOf(leg), amount]))
     const holdId = key.split('/')[2]!
-    return { holdId, path: record.path, amounts, outputTokens: 0, levels: await levels.of(record.path, true), record, version }
+    return {
+      holdId,
+      path: record.path,
+      amounts: amountsOf(record.legs),
+      outputTokens: 0,
+      levels: await levels.of(record.path, true),
+      record,
+      version,
+    }
   }
 
   async function endHold(grant: Grant): Promise<void> {
@@ -92,7 +100,7 @@ export async function settleEstate({ committer, boot, holds: facts, observe, now
   /** A lease pays for a hold what the hold had; what a call used beyond that is in the books, or has to be put there. */
   async function endOverrun(holdId: string, { used = {}, amounts, budget }: EstateHold): Promise<void> {
     const over = beyond(used, amounts)
-    if (Object.values(over).every((amount) => amount === 0)) return
+    if (isNothing(over)) return
     const { held, overran } = holds.placesOf(holdId)
     const [done, begun] = await store.read([overran, held])
     if (done !== null) return
@@ -107,14 +115,14 @@ export async function settleEstate({ committer, boot, holds: facts, observe, now
     const [mark] = await store.read([holds.placesOf(holdId).charged])
     if (mark === null || mark === undefined) return
     const { nonce: _, ...record } = mark.value as unknown as HoldRecord
-    const amounts = Object.fromEntries(Object.entries(record.legs).map(([leg, { amount }]) => [dimensionOf(leg), amount]))
     const known = await levels.of(record.path, true)
-    await end({ holdId, path: record.path, amounts, outputTokens: 0, levels: known, record, version: undefined }, used!, 'settle')
+    const grant = { holdId, path: record.path, amounts: amountsOf(record.legs), outputTokens: 0, levels: known, record, version: undefined }
+    await end(grant, used!, 'settle')
   }
 
   async function endLease(grant: Grant): Promise<void> {
     const lease = leases.open(grant)
-    const drawn = [...facts].filter(([, fact]) => fact.lease === grant.holdId)
+    const drawn = byLease.get(grant.holdId) ?? []
     for (const dimension of lease.dimensions) {
       let used = -amountOf(lease.reported.used, dimension)
       let assumed = -amountOf(lease.reported.assumed, dimension)

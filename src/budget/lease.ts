@@ -3,16 +3,16 @@
 // One move does everything to it (report what was spent, give back, take more), under the version of its record,
 // so it happens once however often it is sent. What a dead process has of it goes to suspense like any hold.
 
-import { amountOf, type Amounts } from '../lib/amounts.ts'
+import { amountOf, isNothing, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newNonce } from '../lib/ids.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Add, Batch, SetKey } from '../waist/batch.ts'
 import type { Allotments } from './allotment.ts'
 import type { Grant, HoldWriter } from './hold-writer.ts'
-import { cutOf, dimensionOf, limitedDimensions, mergeAdds, type HeldLegs, type Level } from './legs.ts'
+import { amountsOf, cutOf, dimensionOf, legsLike, limitedDimensions, mergeAdds, type HeldLegs, type Level } from './legs.ts'
 import type { HoldRecord, Processes } from './processes.ts'
-import { budgetKey, counterKey } from './record.ts'
+import { CORRECTABLE_MS, budgetKey, counterKey } from './record.ts'
 
 /** Amounts that change. */
 type Counts = Record<string, number>
@@ -57,6 +57,17 @@ export interface Lease {
   retired: boolean
 }
 
+/** How a move is sent this time. */
+interface Sending {
+  /** Where its record lies, and as which version. */
+  readonly place: { readonly key: string; readonly version: number }
+  /** Where it lies afterwards, unless that is the end of it. */
+  readonly held: string
+  readonly left: Counts
+  readonly ends: boolean
+  readonly ticket: Batch
+}
+
 /** Options of {@link createLeases}. */
 export interface LeasesOptions {
   readonly committer: Committer
@@ -97,8 +108,6 @@ export interface Leases {
 const MAX_ATTEMPTS = 100
 /** Most charges that one move writes down. */
 const MAX_MARKS = 50
-/** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
-const CORRECTABLE_MS = 30 * 24 * 3_600_000
 
 /** Makes the leases of this process. */
 export function createLeases({ committer, processes, holds, allotments, later, onTrouble }: LeasesOptions): Leases {
@@ -106,7 +115,7 @@ export function createLeases({ committer, processes, holds, allotments, later, o
   const leases = new Set<Lease>()
 
   function open(grant: Grant): Lease {
-    const amounts = Object.fromEntries(Object.entries(grant.record.legs).map(([key, { amount }]) => [dimensionOf(key), amount]))
+    const amounts = amountsOf(grant.record.legs)
     const lease: Lease = {
       id: grant.holdId,
       path: grant.path,
@@ -160,13 +169,8 @@ export function createLeases({ committer, processes, holds, allotments, later, o
   }
 
   function markOf({ grant }: Lease, holdId: string, held: Amounts): SetKey {
-    const legs = Object.fromEntries(
-      Object.keys(grant.record.legs)
-        .filter((key) => amountOf(held, dimensionOf(key)) > 0)
-        .map((key) => [key, { amount: held[dimensionOf(key)]! }]),
-    )
     const { path, agent, resource, atMs } = grant.record
-    const value: HoldRecord = { path, agent, resource, atMs, legs }
+    const value: HoldRecord = { path, agent, resource, atMs, legs: legsLike(grant.record.legs, held) }
     return { key: holds.placesOf(holdId).charged, value: value as never }
   }
 
@@ -211,7 +215,7 @@ export function createLeases({ committer, processes, holds, allotments, later, o
   async function send(lease: Lease): Promise<boolean> {
     const sent = lease.move!
     const { held, suspended } = holds.placesOf(lease.id)
-    let place: { readonly key: string; readonly version: number } = { key: held, version: lease.version }
+    let place: Sending['place'] = { key: held, version: lease.version }
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
       const ticket = await processes.ticket()
       const left = leftAfter(lease, sent)
@@ -256,13 +260,7 @@ export function createLeases({ committer, processes, holds, allotments, later, o
   function batchOf(
     lease: Lease,
     { nonce, used, assumed, returned, wanted, marks }: Move,
-    {
-      place,
-      held,
-      left,
-      ends,
-      ticket,
-    }: { place: { key: string; version: number }; held: string; left: Counts; ends: boolean; ticket: Batch },
+    { place, held, left, ends, ticket }: Sending,
   ): Batch {
     const more = Object.keys(wanted).length > 0
     const column = place.key === held ? 'out' : 'suspense'
@@ -354,8 +352,6 @@ function leftAfter({ left }: Lease, { used, returned, wanted }: Move): Counts {
 }
 
 const isEmpty = ({ used, returned, wanted, marks }: Move): boolean => marks.length === 0 && [used, returned, wanted].every(isNothing)
-
-const isNothing = (amounts: Amounts): boolean => Object.values(amounts).every((amount) => amount === 0)
 
 /** What a lowered limit still waits for stays where it is. */
 function cutAt(levels: readonly Level[], leg: string): number {

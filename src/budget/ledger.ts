@@ -2,7 +2,7 @@
 // another. Direct form: one hold is one batch. Nothing is spent that was not held first, because an action
 // starts only after its batch was acknowledged, and `free` never goes below zero at any level.
 
-import { assertAmounts, type Amounts } from '../lib/amounts.ts'
+import { assertAmounts, zeroed, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import type { Committer } from '../stores/group.ts'
@@ -16,8 +16,8 @@ import { allotmentBatch, createAllotments, type ClosedAllotment } from './allotm
 import { createEnding, type Overrun } from './ending.ts'
 import { createHoldWriter, type Grant } from './hold-writer.ts'
 import { createLeases, type Lease } from './lease.ts'
-import { amountsWith, heldLegs, legsOf, type Level } from './legs.ts'
-import { createLending, drawnLegs, type Drawn } from './lending.ts'
+import { amountsWith, heldLegs, legsLike, legsOf, type Level } from './legs.ts'
+import { createLending, type Drawn } from './lending.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
@@ -194,7 +194,7 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   /** A take that nobody acknowledged may have happened. Nothing ran on it, so it is undone as soon as the store answers. */
   function giveBack(grant: Grant, allotment: string | undefined): void {
-    const nothing = nothingOf(grant.amounts)
+    const nothing = zeroed(grant.amounts)
     later(async () => {
       await endHeld({ ...grant, version: undefined }, nothing, 'settle')
       if (allotment !== undefined) await allotments.abandon(allotment)
@@ -233,7 +233,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     const amounts = amountsWith(fixed, output.perToken, output.tokens)
     const lent = lending.draw(path, holdId, amounts)
     if (lent === undefined) return undefined
-    const record = { path, agent: action.agent, resource: action.resource, atMs: now(), legs: drawnLegs(lent, amounts) }
+    const record = { path, agent: action.agent, resource: action.resource, atMs: now(), legs: legsLike(lent.grant.record.legs, amounts) }
     const grant: Drawn = { holdId, path, amounts, outputTokens: output.tokens, levels: lent.levels, record, version: 0, lease: lent }
     try {
       assertKnownDimensions(lent.levels, amounts)
@@ -241,7 +241,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       assertAmounts('worst', amounts)
       writeIntent(request, amounts, output.tokens, lent)
     } catch (error) {
-      leases.end(lent, grant, nothingOf(amounts), 'settle')
+      leases.end(lent, grant, zeroed(amounts), 'settle')
       throw error
     }
     return grant
@@ -333,8 +333,6 @@ export function createLedger(options: LedgerOptions): Ledger {
     )
   }
 }
-
-const nothingOf = (amounts: Amounts): Amounts => Object.fromEntries(Object.keys(amounts).map((dimension) => [dimension, 0]))
 
 function assertPriced(levels: readonly Level[], { unpriced, agent, resource }: ProposedAction, observe: boolean): void {
   const limited = levels.find(({ record }) => 'usd' in record.limits)

@@ -100,6 +100,19 @@ export function heldLegs(legs: readonly Leg[]): HeldLegs {
 /** The dimension of a leg's key. */
 export const dimensionOf = (key: string): string => key.slice(0, key.indexOf('/'))
 
+/** What legs hold, by dimension: each level of a path holds the same. */
+export const amountsOf = (legs: HeldLegs): Amounts =>
+  Object.fromEntries(Object.entries(legs).map(([key, { amount }]) => [dimensionOf(key), amount]))
+
+/** The legs of an action on the same levels as these; those of dimensions that it does not use are left out. */
+export const legsLike = (legs: HeldLegs, amounts: Amounts): HeldLegs =>
+  Object.fromEntries(
+    Object.keys(legs).flatMap((key) => {
+      const amount = amountOf(amounts, dimensionOf(key))
+      return amount === 0 ? [] : [[key, { amount }]]
+    }),
+  )
+
 /** Legs for what was used and is limited, but was not held: all of it is an overrun. */
 export function unheldLegs(levels: readonly Level[], held: HeldLegs, used: Amounts): HeldLegs {
   const keys = limitedBy(levels)

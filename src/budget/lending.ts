@@ -8,7 +8,7 @@ import type { Committer } from '../stores/group.ts'
 import type { End, Overrun } from './ending.ts'
 import type { Grant } from './hold-writer.ts'
 import type { Lease, Leases } from './lease.ts'
-import { legsOf, limitedDimensions, type HeldLegs, type Level } from './legs.ts'
+import { legsOf, limitedDimensions, type Level } from './legs.ts'
 import type { Levels } from './levels.ts'
 
 /** What this process knows of its own use of one budget. */
@@ -309,12 +309,3 @@ export function createLending({ committer, leases, levels, end, lease, overranMa
 /** Whether a lease has every dimension of these amounts. */
 const covers = ({ limits, dimensions }: Lease, amounts: Amounts): boolean =>
   Object.keys(amounts).every((dimension) => !limits.has(dimension) || dimensions.has(dimension))
-
-/** The legs of a call that was drawn from a lease: what a correction of it moves. */
-export const drawnLegs = ({ grant }: Lease, amounts: Amounts): HeldLegs =>
-  Object.fromEntries(
-    Object.keys(grant.record.legs).flatMap((key) => {
-      const amount = amountOf(amounts, key.slice(0, key.indexOf('/')))
-      return amount === 0 ? [] : [[key, { amount }]]
-    }),
-  )

@@ -9,8 +9,8 @@ import type { Entry } from '../stores/store.ts'
 import { createAllotments, type Allotments } from './allotment.ts'
 import { dimensionOf, endAdds, mergeAdds, type Ending, type HeldLegs } from './legs.ts'
 import { createLevels } from './levels.ts'
-import type { HoldRecord } from './processes.ts'
-import { levelsOf } from './record.ts'
+import { isSilent, type HoldRecord } from './processes.ts'
+import { CORRECTABLE_MS, levelsOf } from './record.ts'
 
 /** One hold, or one lease, of one process. */
 export interface HoldName {
@@ -30,12 +30,6 @@ export interface HoldEnd extends HoldName {
 
 /** How often one end may find that something has changed meanwhile. */
 const MAX_ATTEMPTS = 100
-/** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
-const CORRECTABLE_MS = 30 * 24 * 3_600_000
-/** A process that does not say how often it speaks. */
-const DEFAULT_TTL_MS = 10_000
-/** What everybody waits beyond that before he acts on a silence, ms. */
-const GRACE_MS = 2_000
 
 /**
  * Ends a hold or a lease that lies in suspense.
@@ -147,9 +141,7 @@ function withoutLease({ path, agent, resource, atMs, legs }: HoldRecord): HoldRe
 
 /** @throws {HoldfastError} When the process has said a moment ago that it lives: it ends its holds itself. */
 function assertSilent(process: string, registered: Entry | null, renewed: Entry | null, now: number): void {
-  if (registered === null || renewed === null) return
-  const ttlMs = (registered.value as { leaseTtlMs?: number }).leaseTtlMs ?? DEFAULT_TTL_MS
-  if (now >= Number(renewed.value) + ttlMs + GRACE_MS) return
+  if (isSilent({ process: registered, renewed }, now)) return
   throw holdError(`Process ${process} is alive: it will end this hold itself. Stop it first, and wait until it is silent.`)
 }
 

@@ -177,6 +177,29 @@ interface Silent {
   readonly checks: readonly Check[]
 }
 
+/** How long a process may be silent while it holds anything, unless it says otherwise, ms. */
+export const LEASE_TTL_MS = 10_000
+/** What everybody waits beyond that before he acts on a silence, ms. */
+export const GRACE_MS = 2_000
+
+/** The records of one process, as they were read. */
+export interface SeenRecords {
+  readonly process: Entry | null | undefined
+  readonly renewed: Entry | null | undefined
+}
+
+/** Whether a process has not spoken up for longer than it said it would, or has no record. Times in ms, by the store's clock. */
+export function isSilent(
+  { process, renewed }: SeenRecords,
+  nowMs: number,
+  { leaseTtlMs = LEASE_TTL_MS, graceMs = GRACE_MS }: { readonly leaseTtlMs?: number; readonly graceMs?: number } = {},
+): boolean {
+  if (!process || !renewed) return true
+  // How often it speaks is its own choice, not that of whoever listens.
+  const ownTtlMs = (process.value as { leaseTtlMs?: number }).leaseTtlMs ?? leaseTtlMs
+  return nowMs >= Number(renewed.value) + ownTtlMs + graceMs
+}
+
 async function silentProcesses({ store }: Committer, own: string, leaseTtlMs: number, graceMs: number): Promise<readonly Silent[]> {
   const now = await store.now()
   const boots = new Set([...(await listAll(store, 'hold/')), ...(await listAll(store, 'process/'))].map(({ key }) => key.split('/')[1]!))
@@ -184,9 +207,7 @@ async function silentProcesses({ store }: Committer, own: string, leaseTtlMs: nu
   const silent: Silent[] = []
   for (const boot of boots) {
     const [process, renewed] = await store.read([`process/${boot}`, `renewed/${boot}`])
-    // How often it speaks is its own choice, not that of whoever listens.
-    const ownTtlMs = (process?.value as { leaseTtlMs?: number } | undefined)?.leaseTtlMs ?? leaseTtlMs
-    if (process !== null && renewed !== null && now < Number(renewed!.value) + ownTtlMs + graceMs) continue
+    if (!isSilent({ process, renewed }, now, { leaseTtlMs, graceMs })) continue
     silent.push({
       boot,
       checks: [

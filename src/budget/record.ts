@@ -60,6 +60,9 @@ export interface BudgetRecord {
 /** Most dimensions of one budget: an action ends in one batch, and that has to take all dimensions of eight levels. */
 const MAX_DIMENSIONS = 30
 
+/** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
+export const CORRECTABLE_MS: number = 30 * 24 * 3_600_000
+
 /** The key of a budget's record. */
 export const budgetKey = (path: string): string => `budget/${path}`
 /** Begins the keys of allotments that have not come back whole. */

@@ -1,5 +1,6 @@
 // Who uses a store, as its records show it.
 
+import { GRACE_MS, LEASE_TTL_MS } from '../budget/processes.ts'
 import { listAll } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
 
@@ -30,11 +31,6 @@ export interface SeenProcess {
   /** Holds in suspense. */
   readonly suspended: number
 }
-
-/** The default of `leaseTtlMs`, for a record that does not name it. */
-const DEFAULT_TTL_MS = 10_000
-/** What every sweeper adds to it, ms. */
-const GRACE_MS = 2_000
 
 type ProcessRecord = Pick<SeenProcess, 'host' | 'pid' | 'mode' | 'promise' | 'startedAtMs' | 'leaseTtlMs'>
 
@@ -68,7 +64,7 @@ async function look(store: Store): Promise<Sighting> {
     const record = records.get(process) as unknown as ProcessRecord | undefined
     const seenAtMs = renewed.get(process)
     const held = holds.get(process) ?? 0
-    const fresh = record !== undefined && seenAtMs !== undefined && nowMs - seenAtMs < (record.leaseTtlMs ?? DEFAULT_TTL_MS) + GRACE_MS
+    const fresh = record !== undefined && seenAtMs !== undefined && nowMs - seenAtMs < (record.leaseTtlMs ?? LEASE_TTL_MS) + GRACE_MS
     const without = record === undefined ? 'gone' : 'idle'
     return {
       process,

@@ -1,5 +1,6 @@
 // Holds and leases as they lie in a store.
 
+import { amountsOf } from '../budget/legs.ts'
 import type { HoldRecord } from '../budget/processes.ts'
 import type { Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
@@ -30,8 +31,16 @@ export async function seeHolds(store: Store, place: HoldPlace): Promise<readonly
   return (await listAll(store, `${place}/`)).map(({ key, value }) => {
     const [, process = '', id = ''] = key.split('/')
     const { path, agent, resource, atMs, legs, reported } = value as unknown as HoldRecord
-    const amounts = Object.fromEntries(Object.entries(legs).map(([leg, { amount }]) => [leg.slice(0, leg.indexOf('/')), amount]))
-    return { id, process, budget: path, agent, resource, atMs, amounts, ...(reported === undefined ? {} : { reported: reported.used }) }
+    return {
+      id,
+      process,
+      budget: path,
+      agent,
+      resource,
+      atMs,
+      amounts: amountsOf(legs),
+      ...(reported === undefined ? {} : { reported: reported.used }),
+    }
   })
 }
 

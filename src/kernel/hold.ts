@@ -2,7 +2,7 @@
 // has paid for an answer keeps it, whatever the store does.
 
 import type { Amounts } from '../lib/amounts.ts'
-import { amountOf, assertAmounts } from '../lib/amounts.ts'
+import { amountOf, assertAmounts, zeroed } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Overrun } from '../budget/ending.ts'
 import type { Grant } from '../budget/hold-writer.ts'
@@ -90,7 +90,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
       await end('settled', complete(grant, used), { answer })
       compare()
     },
-    release: (reason) => end('released', nothing(grant), { reason }),
+    release: (reason) => end('released', zeroed(grant.amounts), { reason }),
     charge: (reason) => end('charged', grant.amounts, { reason }),
   }
 
@@ -115,7 +115,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
       if (!claimed) {
         // One answer is paid once: if an attempt paid for it from a hold of its own, this one goes back.
         if (ended === undefined && answer?.responseId !== undefined && paidResponses.has(answer.responseId)) {
-          return end('released', nothing(grant), { reason: `response ${answer.responseId} was paid by its HTTP attempt` })
+          return end('released', zeroed(grant.amounts), { reason: `response ${answer.responseId} was paid by its HTTP attempt` })
         }
         return end('settled', complete(grant, used), { answer })
       }
@@ -123,7 +123,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
       compare()
     },
     async release(reason) {
-      if (!claimed) await end('released', nothing(grant), { reason })
+      if (!claimed) await end('released', zeroed(grant.amounts), { reason })
     },
     async charge(reason) {
       if (!claimed) await end('charged', grant.amounts, { reason })
@@ -141,10 +141,6 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
 /** Usage with every held dimension named: what nobody counted is taken to be used up. */
 function complete(grant: Grant, used: Amounts): Amounts {
   return { ...grant.amounts, ...used }
-}
-
-function nothing(grant: Grant): Amounts {
-  return Object.fromEntries(Object.keys(grant.amounts).map((dimension) => [dimension, 0]))
 }
 
 function sameAmounts(one: Amounts, other: Amounts): boolean {

@@ -12,7 +12,7 @@ import { assertStoreIsWhole } from '../audit/store-heads.ts'
 import { declareBudgets } from '../budget/declare.ts'
 import { createLedger } from '../budget/ledger.ts'
 import { takeCuts } from '../budget/operator.ts'
-import { createProcesses, type Processes } from '../budget/processes.ts'
+import { GRACE_MS, LEASE_TTL_MS, createProcesses, type Processes } from '../budget/processes.ts'
 import type { BudgetDeclaration } from '../budget/record.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
 import { Blackboard } from '../blackboard/blackboard.ts'
@@ -128,7 +128,6 @@ export interface Kernel extends AsyncDisposable, Operator {
   close(): Promise<void>
 }
 
-const GRACE_MS = 2_000
 const CLOSE_DRAIN_MS = 5_000
 /** The leases of a process are looked at, and their spending reported, as often as it renews itself. */
 const TICK_SHARE = 0.3
@@ -178,7 +177,7 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
 /** Checks the options, before anything is opened or written. */
 function settingsOf(options: KernelOptions) {
   const { store, promise = 'hard', assume = {} } = options
-  const { rules, namespaces, gates = [], audit = 'os', waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = 10_000 } = options
+  const { rules, namespaces, gates = [], audit = 'os', waitMs = 5_000, holdDeadlineMs = 900_000, leaseTtlMs = LEASE_TTL_MS } = options
   for (const [name, value] of Object.entries({ waitMs, holdDeadlineMs, leaseTtlMs })) assertDuration(name, value)
   if (leaseTtlMs < MIN_LEASE_TTL_MS) throw new RangeError(`\`leaseTtlMs\` must be at least ${MIN_LEASE_TTL_MS}, got ${leaseTtlMs}.`)
   if (audit !== 'os' && audit !== 'durable') throw new TypeError(`\`audit\` must be 'os' or 'durable', got ${JSON.stringify(audit)}.`)

@@ -8,6 +8,7 @@ import { lockFile, takeLock } from '../audit/chain-lock.ts'
 import { lastWords } from '../audit/last-words.ts'
 import type { StoredHead } from '../audit/verify.ts'
 import { settleEstate } from '../budget/estate.ts'
+import { isSilent } from '../budget/processes.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Log } from '../waist/log.ts'
 import type { KernelEvent } from './events.ts'
@@ -46,16 +47,14 @@ function succeedIn(directory: string, options: Omit<SuccessorOptions, 'directory
   let lookedAtMs = -Infinity
 
   /** The lock can be lost by a living process, and silence is no death: only both together are. */
-  async function isSilent(boot: string): Promise<boolean> {
-    const [record, renewed] = await committer.store.read([`process/${boot}`, `renewed/${boot}`])
-    if (record === null || record === undefined) return true
-    const { leaseTtlMs = options.leaseTtlMs } = record.value as { leaseTtlMs?: number }
-    return (await committer.store.now()) >= Number(renewed?.value ?? 0) + leaseTtlMs + options.graceMs
+  async function fellSilent(boot: string): Promise<boolean> {
+    const [process, renewed] = await committer.store.read([`process/${boot}`, `renewed/${boot}`])
+    return isSilent({ process, renewed }, await committer.store.now(), options)
   }
 
   /** Whether something was put in order. */
   async function succeed(boot: string): Promise<boolean> {
-    if (!(await isSilent(boot))) return false
+    if (!(await fellSilent(boot))) return false
     const lock = takeLock(lockFile(directory, boot))
     if (lock === undefined) return false
     let how: 'keep' | 'remove' | 'aside' = 'keep'

@@ -9,6 +9,16 @@ export function amountOf(amounts: Amounts, dimension: string): number {
   return Object.hasOwn(amounts, dimension) ? amounts[dimension]! : 0
 }
 
+/** The same dimensions with nothing in them. */
+export function zeroed(amounts: Amounts): Amounts {
+  return Object.fromEntries(Object.keys(amounts).map((dimension) => [dimension, 0]))
+}
+
+/** Whether no dimension has anything. */
+export function isNothing(amounts: Amounts): boolean {
+  return Object.values(amounts).every((amount) => amount === 0)
+}
+
 /** Largest amount a counter can hold: 2^53 - 1, which is 9,007,199.25 USD in nano-USD. */
 export const MAX_AMOUNT: number = Number.MAX_SAFE_INTEGER
 

@@ -289,3 +289,15 @@ describe('scope.run', () => {
     expect(await line(store, 'acme')).toMatchObject({ spent: 4, out: 0, assumed: 0 })
   })
 })
+
+test('a settle is one write: it asks the store neither for the time nor for what is there', async () => {
+  const { kernel, store } = await open({ budgets: { acme: { tokens: 10 } } })
+  const hold = await take(kernel, 'acme', { tokens: 5 })
+  const asked: string[] = []
+  for (const what of ['now', 'read', 'list', 'apply'] as const) {
+    const ask = store[what].bind(store) as (...args: unknown[]) => unknown
+    Object.assign(store, { [what]: (...args: unknown[]) => (asked.push(what), ask(...args)) })
+  }
+  await hold.settle({ tokens: 3 })
+  expect(asked).toEqual(['apply'])
+})
