@@ -1,4 +1,4 @@
-/* The journal of the file store: src/stores/file.ts, journal-fold.ts, journal-line.ts.
+/* The journal of the file store: src/stores/file.ts, journal/fold.ts, journal/line.ts.
 
    Writers append lines that name the last line that they had read, read on, sync, and acknowledge. A write can be cut
    anywhere, by a crash or a full disk; half of it can be seen while it is made; what is cut short is completed by

@@ -4,7 +4,7 @@ import { closeSync, fsyncSync, openSync, rmSync, statSync, writeSync } from 'nod
 import { join, resolve } from 'node:path'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
-import { assertLocalFileSystem, fileSystemType } from '../stores/file-system.ts'
+import { assertLocalFileSystem, fileSystemType } from '../stores/journal/file-system.ts'
 import { assertDataDirectory, hasStore } from './open-store.ts'
 
 /** One check; an element of `checks` in `holdfast doctor --json`. */

@@ -2,7 +2,7 @@
 // lock. A writer decides its batches on what it has read, appends ONE line that names the last line it had
 // read, and reads on: its line counts only if nothing was accepted in between. Every reader decides that
 // from the same bytes, so all agree; then fdatasync, then the acknowledgement.
-// A segment that has grown long is sealed by such a line too, and goes on in the next file; see journal-compact.ts.
+// A segment that has grown long is sealed by such a line too, and goes on in the next file; see journal/compact.ts.
 //
 // Invariant: the table is a pure function of the accepted lines.
 
@@ -11,19 +11,19 @@ import { join, resolve } from 'node:path'
 import { steady, systemClock, type Clock } from '../lib/clock.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
-import { createDiskSync, type DiskSync } from './disk-sync.ts'
-import { fileSystemType } from './file-system.ts'
-import { holdSegment, writeBackup, type Backup } from './file-backup.ts'
-import { followFolder } from './file-follow.ts'
-import { holdsHeads } from './file-heads.ts'
-import { createCompactor, stand } from './journal-compact.ts'
-import { takeTurn } from './journal-courtesy.ts'
-import { createFold, type Fold, type Standing } from './journal-fold.ts'
-import { prepareFolder, segmentFile } from './journal-folder.ts'
-import { encodeLine } from './journal-line.ts'
-import { openJournal, openNext, readWhole } from './journal-open.ts'
-import { syncSlowly } from './journal-snapshot.ts'
-import { decide, UnknownOutcome, writeLine } from './journal-write.ts'
+import { createDiskSync, type DiskSync } from './journal/disk-sync.ts'
+import { fileSystemType } from './journal/file-system.ts'
+import { holdSegment, writeBackup, type Backup } from './journal/backup.ts'
+import { followFolder } from './journal/follow.ts'
+import { holdsHeads } from './journal/heads.ts'
+import { createCompactor, stand } from './journal/compact.ts'
+import { takeTurn } from './journal/courtesy.ts'
+import { createFold, type Fold, type Standing } from './journal/fold.ts'
+import { prepareFolder, segmentFile } from './journal/folder.ts'
+import { encodeLine } from './journal/line.ts'
+import { openJournal, openNext, readWhole } from './journal/open.ts'
+import { syncSlowly } from './journal/snapshot.ts'
+import { decide, UnknownOutcome, writeLine } from './journal/write.ts'
 import type { Batch, BatchResult, GroupResult, Store, StoreHead } from './store.ts'
 import { createWatchers } from './watchers.ts'
 
@@ -72,7 +72,7 @@ export interface FileStore extends Store {
   compact(): Promise<void>
 }
 
-export { verifyBackup, type Backup } from './file-backup.ts'
+export { verifyBackup, type Backup } from './journal/backup.ts'
 
 /** Most lines in one segment. */
 export const MAX_SEGMENT_LINES = 200_000

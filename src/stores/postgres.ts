@@ -1,21 +1,21 @@
 // The Postgres store: a schema in a database of the team's own, shared by the processes of many hosts. A group is
-// one call of a function and so one transaction and one round trip; what makes it right is in postgres-schema.ts.
+// one call of a function and so one transaction and one round trip; what makes it right is in postgres/schema.ts.
 
 import { HoldfastError } from '../lib/errors.ts'
 import { listRange } from './key-bytes.ts'
-import { requestsOf, type Postgres, type Requests } from './postgres-client.ts'
-import { storeError } from './postgres-errors.ts'
-import { followPostgres, type PostgresListener } from './postgres-follow.ts'
-import { assertSchema, hasSchema, migratePostgres } from './postgres-migrate.ts'
-import { assertServer, capabilitiesOf, SETTINGS_QUERY, type Settings } from './postgres-settings.ts'
-import { createSession, type Session } from './postgres-session.ts'
-import { decodeResults, encodeBytes, encodeGroup, encodeKeys, entryOf } from './postgres-wire.ts'
+import { requestsOf, type Postgres, type Requests } from './postgres/client.ts'
+import { storeError } from './postgres/errors.ts'
+import { followPostgres, type PostgresListener } from './postgres/follow.ts'
+import { assertSchema, hasSchema, migratePostgres } from './postgres/migrate.ts'
+import { assertServer, capabilitiesOf, SETTINGS_QUERY, type Settings } from './postgres/settings.ts'
+import { createSession, type Session } from './postgres/session.ts'
+import { decodeResults, encodeBytes, encodeGroup, encodeKeys, entryOf } from './postgres/wire.ts'
 import { MAX_ENTRIES, type Batch, type GroupResult, type Store } from './store.ts'
 import { createWatchers } from './watchers.ts'
 
-export type { Postgres, PostgresClient, PostgresPool, PostgresPoolClient, PostgresResult } from './postgres-client.ts'
-export type { PostgresListener } from './postgres-follow.ts'
-export { migratePostgres, type MigrateOptions } from './postgres-migrate.ts'
+export type { Postgres, PostgresClient, PostgresPool, PostgresPoolClient, PostgresResult } from './postgres/client.ts'
+export type { PostgresListener } from './postgres/follow.ts'
+export { migratePostgres, type MigrateOptions } from './postgres/migrate.ts'
 
 /** Options of {@link postgresStore}. */
 export interface PostgresStoreOptions {

@@ -13,16 +13,16 @@
 
 import { HoldfastError } from '../lib/errors.ts'
 import { newId, newNonce } from '../lib/ids.ts'
-import { connected, createCalls, NoAnswer, within, type Answer } from './redis-calls.ts'
-import { faceOf, type RedisClient, type RedisFace } from './redis-client.ts'
-import { followChanges } from './redis-follow.ts'
-import { CLIENT_MS, SCRIPTS } from './redis-script.ts'
-import { capabilitiesOf, settingsOf, tooOld } from './redis-settings.ts'
-import { boundsOf, decodeKey, encodeGroup, encodeKey, entryOf, readAnswers, type RedisAnswer, type RedisCell } from './redis-wire.ts'
+import { connected, createCalls, NoAnswer, within, type Answer } from './redis/calls.ts'
+import { faceOf, type RedisClient, type RedisFace } from './redis/client.ts'
+import { followChanges } from './redis/follow.ts'
+import { CLIENT_MS, SCRIPTS } from './redis/script.ts'
+import { capabilitiesOf, settingsOf, tooOld } from './redis/settings.ts'
+import { boundsOf, decodeKey, encodeGroup, encodeKey, entryOf, readAnswers, type RedisAnswer, type RedisCell } from './redis/wire.ts'
 import { MAX_ENTRIES, type Batch, type Capabilities, type GroupResult, type Store, type StoreHead } from './store.ts'
 import { createWatchers } from './watchers.ts'
 
-export type { IoredisClient, NodeRedisClient, RedisClient } from './redis-client.ts'
+export type { IoredisClient, NodeRedisClient, RedisClient } from './redis/client.ts'
 
 /** Options of {@link redisStore}. */
 export interface RedisStoreOptions {

@@ -5,14 +5,14 @@
 import { sleep, systemClock, type Clock } from '../lib/clock.ts'
 import type { Json } from '../lib/canonical-json.ts'
 import { keyBytes, keyOfBytes, listRange } from './key-bytes.ts'
-import { createChanges } from './sqlite-changes.ts'
-import { openDatabase, type SqliteDatabase } from './sqlite-database.ts'
-import { createTransactions, type Applied } from './sqlite-transactions.ts'
+import { createChanges } from './sqlite/changes.ts'
+import { openDatabase, type SqliteDatabase } from './sqlite/database.ts'
+import { createTransactions, type Applied } from './sqlite/transactions.ts'
 import { MAX_ENTRIES, type Batch, type Capabilities, type Entry, type GroupResult, type Shortfall, type Store } from './store.ts'
 import { evaluate, type Cell } from './table.ts'
 import { createWatchers } from './watchers.ts'
 
-export type { SqliteDatabase, SqliteStatement, SqliteValue } from './sqlite-database.ts'
+export type { SqliteDatabase, SqliteStatement, SqliteValue } from './sqlite/database.ts'
 
 /** Options of {@link sqliteStore}. */
 export interface SqliteStoreOptions {

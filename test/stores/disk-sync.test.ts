@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { createDiskSync } from '../../src/stores/disk-sync.ts'
+import { createDiskSync } from '../../src/stores/journal/disk-sync.ts'
 import { times } from '../../src/testing/store-bench.ts'
 import { temporaryDirectory } from './journal.ts'
 

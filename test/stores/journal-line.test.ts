@@ -5,7 +5,7 @@ import { array, assert, integer, jsonValue, maxSafeInteger, nat, property, recor
 import { describe, expect, test } from 'vitest'
 import { canonicalJson, type Json } from '../../src/lib/canonical-json.ts'
 import { sha256 } from '../../src/lib/ids.ts'
-import { encodeLine, lineEnding, readLine, walkChain, type JournalLine } from '../../src/stores/journal-line.ts'
+import { encodeLine, lineEnding, readLine, walkChain, type JournalLine } from '../../src/stores/journal/line.ts'
 import { times } from '../../src/testing/store-bench.ts'
 
 const TAIL_BYTES = ',"h":""}'.length + 43

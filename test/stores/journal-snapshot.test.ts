@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { fileStore, type FileStore } from '../../src/stores/file.ts'
 import { groupCommits } from '../../src/stores/group.ts'
-import { segmentFile, snapshotsIn } from '../../src/stores/journal-folder.ts'
+import { segmentFile, snapshotsIn } from '../../src/stores/journal/folder.ts'
 import type { Batch, StoreHead } from '../../src/stores/store.ts'
 import { settableClock } from '../../src/testing/store-bench.ts'
 import { temporaryDirectory } from './journal.ts'
@@ -207,7 +207,7 @@ describe('a snapshot', () => {
   test('of a later format names the version problem', async () => {
     const { directory, folder, snapshots } = await rotated(1)
     const file = join(folder, snapshots[0]!)
-    const { frame } = await import('../../src/stores/journal-line.ts')
+    const { frame } = await import('../../src/stores/journal/line.ts')
     const { id } = JSON.parse(readFileSync(join(folder, 'store.json'), 'utf8')) as { id: string }
     writeFileSync(file, `${frame(id, '"snapshot":{"format":2}').text}\n`)
     expect(errorOf(directory)).toMatchObject({ code: 'ERR_STORE', message: expect.stringMatching(/has format 2.*Install a later one/) })

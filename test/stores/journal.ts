@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { fileStore, type FileStoreOptions } from '../../src/stores/file.ts'
-import { encodeLine } from '../../src/stores/journal-line.ts'
+import { encodeLine } from '../../src/stores/journal/line.ts'
 import type { Batch, Store, StoreHead } from '../../src/stores/store.ts'
 
 /** One line of a built journal: its bytes without the newline, and the head of a store that ends with it. */

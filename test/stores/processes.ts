@@ -6,7 +6,7 @@ import { closeSync, constants, existsSync, mkdirSync, openSync, readdirSync, rea
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { sleep } from '../../src/lib/clock.ts'
-import { encodeLine } from '../../src/stores/journal-line.ts'
+import { encodeLine } from '../../src/stores/journal/line.ts'
 import { MAX_ENTRIES, type Entry, type Store } from '../../src/stores/store.ts'
 import { seededRandom } from '../../src/testing/faulty-store.ts'
 import type { CommitterOptions } from './committer.ts'
