@@ -11,6 +11,7 @@ import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Action } from '../waist/action.ts'
 import { dimensionOf, type HeldLeg, type HeldLegs, type Leg } from './legs.ts'
 import type { Levels } from './levels.ts'
+import { parseWindowPath } from './windows/window.ts'
 import { ALLOTTED, COLUMNS, LEDGER_FORMAT, allottedKey, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
 
 /** How often one closing may find that something has changed. */
@@ -42,7 +43,7 @@ export interface Allotments {
    * @throws {HoldfastError} `ERR_STORE`
    */
   close(path: string): Promise<HandoffClosing>
-  /** Where what was spent at these legs stands now: that of a closed allotment has gone up. */
+  /** Where what was spent at these legs stands now: that of a closed allotment has gone up, that of an old window is gone. */
   risen(legs: HeldLegs): Promise<HeldLegs>
   /** Brings up what has come back to an allotment that was closed before; does nothing to one that is open. */
   follow(path: string): Promise<void>
@@ -193,6 +194,7 @@ export function createAllotments(committer: Committer, levels: Levels, boot: str
       const path = key.slice(key.indexOf('/') + 1)
       const [entry] = await store.read([budgetKey(path)])
       const record = entry?.value as unknown as BudgetRecord | undefined
+      if (record === undefined && parseWindowPath(path) !== undefined) continue
       if (record?.closed === undefined) {
         now[key] = leg
         continue

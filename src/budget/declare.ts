@@ -1,7 +1,7 @@
 // Opening declared budgets. The declaration carries a revision: the same revision must mean the same limits
 // in every process, or the last one to start would decide what everybody may spend.
 
-import { formatAmount } from '../lib/amounts.ts'
+import { formatAmount, type Amounts } from '../lib/amounts.ts'
 import type { Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Add, Batch } from '../waist/batch.ts'
@@ -9,6 +9,7 @@ import { entriesOf } from '../stores/entries.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import { assertDeclaredPath, budgetKey, counterKey, isShape, toRecord, type BudgetDeclaration, type BudgetRecord } from './record.ts'
+import { changeWindows } from './windows/window-changes.ts'
 
 /** Most budgets that one `openKernel` declares. */
 const MAX_DECLARED = 1_000
@@ -40,14 +41,15 @@ export async function declareBudgets(
 async function declare(committer: Committer, path: string, record: BudgetRecord, onIgnored: (message: string) => void): Promise<void> {
   const key = budgetKey(path)
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const [entry] = await committer.store.read([key])
+    const { store } = committer
+    const [entry] = await store.read([key])
     const known = entry?.value as unknown as BudgetRecord | undefined
     if (known?.allotment !== undefined) throw declarationError(`Budget \`${path}\` is the allotment of a handoff; it cannot be declared.`)
     if (known !== undefined && known.revision > record.revision) {
       return onIgnored(`Budget \`${path}\` is declared with revision ${record.revision}; the store has ${known.revision} and keeps it.`)
     }
     if (known?.revision === record.revision) assertSame(path, known, record)
-    const batch = known === undefined ? creation(path, record) : declaration(path, entry!.version, known, record)
+    const batch = known === undefined ? creation(path, record) : await declaration(store, path, entry!.version, known, record)
     // Children first: should this process die in between, the shape still says that there is something to do.
     if (known !== undefined && isShape(path) && !(await changeChildren(committer, path, entry!.version, record))) continue
     if (known?.revision === record.revision && (known.shape === undefined || known.declared === true)) return
@@ -95,7 +97,7 @@ async function* changesBelow(store: Store, shape: string, record: BudgetRecord):
     if (child.shape !== shape || child.declared === true || child.revision > record.revision) continue
     if (child.revision === record.revision && writeLimits(child) === writeLimits(record)) continue
     const path = key.slice(budgetKey('').length)
-    yield { path, batch: change(path, version, child, record) }
+    yield { path, batch: await change(store, path, version, child, record) }
   }
 }
 
@@ -130,14 +132,14 @@ function creation(path: string, record: BudgetRecord): Batch {
 }
 
 /** What a declaration does to a budget that is there. */
-function declaration(path: string, version: number, known: BudgetRecord, record: BudgetRecord): Batch {
+async function declaration(store: Store, path: string, version: number, known: BudgetRecord, record: BudgetRecord): Promise<Batch> {
   if (known.revision < record.revision)
-    return change(path, version, known, known.shape === undefined ? record : { ...record, declared: true })
+    return change(store, path, version, known, known.shape === undefined ? record : { ...record, declared: true })
   // A child that was created from a shape and is now declared by name has to be marked as such, whatever its limits.
   return { check: [{ key: budgetKey(path), version }], set: [{ key: budgetKey(path), value: { ...known, declared: true } }] }
 }
 
-function change(path: string, version: number, known: BudgetRecord, record: BudgetRecord): Batch {
+async function change(store: Store, path: string, version: number, known: BudgetRecord, record: BudgetRecord): Promise<Batch> {
   const dropped = Object.keys(known.limits).filter((dimension) => !Object.hasOwn(record.limits, dimension))
   if (dropped.length > 0)
     throw declarationError(
@@ -152,8 +154,13 @@ function change(path: string, version: number, known: BudgetRecord, record: Budg
   const { frozen, declaration: _, cut: __, ...rest } = known
   // Whoever declares a higher revision has seen why the tree was frozen; an operator who froze it says himself when it is over.
   const still = known.frozenBy === undefined || frozen === undefined ? {} : { frozen }
-  const value = { ...rest, ...record, ...still }
-  return { check: [{ key: budgetKey(path), version }], add, set: [{ key: budgetKey(path), value }] }
+  const { windows, ...changes } = await changeWindows(store, path, known, record)
+  const value = { ...rest, ...record, ...(Object.keys(windows).length === 0 ? {} : { windows }), ...still }
+  return {
+    check: [{ key: budgetKey(path), version }, ...changes.check],
+    add: [...add, ...changes.add],
+    set: [{ key: budgetKey(path), value }, ...changes.set],
+  }
 }
 
 function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): void {
@@ -164,8 +171,19 @@ function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): 
   )
 }
 
-/** The limits that were declared, whatever an operator has set since. */
-function writeLimits({ limits: inForce, declaration: limits = inForce }: BudgetRecord): string {
+/** What was declared, whatever an operator has set since. */
+function writeLimits({ limits: inForce, declaration: limits = inForce, windows = {} }: BudgetRecord): string {
+  const inAll = writeAmounts(limits)
+  const perWindow = Object.keys(windows)
+    .sort()
+    .map((name) => {
+      const { per, timeZone = '', rolling, limits: of } = windows[name]!
+      return `${writeAmounts(of)} per ${per}${rolling === undefined ? '' : ` (rolling in ${rolling} parts)`}${timeZone === '' ? '' : ` (${timeZone})`}`
+    })
+  return [...(inAll === '' ? [] : [inAll]), ...perWindow].join('; ')
+}
+
+function writeAmounts(limits: Amounts): string {
   return Object.keys(limits)
     .sort()
     .map((dimension) => `${dimension} ${formatAmount(dimension, limits[dimension]!)}`)

@@ -98,6 +98,12 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
           throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
         unabsorbed.add(leg)
         const higher = leg in legs && column === 'free' ? await allotments.risen({ [leg]: { amount: 0 } }) : {}
+        // That of a window that was removed since: the budget itself has counted it.
+        if (leg in legs && column === 'free' && Object.keys(higher).length === 0) {
+          delete legs[leg]
+          unabsorbed.delete(leg)
+          continue
+        }
         if (Object.keys(higher).length > 0 && !(leg in higher)) {
           above.set(leg, higher)
           uncounted.add(leg)

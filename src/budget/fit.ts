@@ -6,6 +6,7 @@ import { Refusal } from '../lib/errors.ts'
 import type { OutputBound } from '../waist/action.ts'
 import type { Leg } from './legs.ts'
 import { isStandard, type Standing } from './levels.ts'
+import { isRate, parseWindowPath } from './windows/window.ts'
 
 /** What is left for an action whose batch was refused. */
 export type Fit =
@@ -32,7 +33,9 @@ export function fitOf(legs: readonly Leg[], standings: readonly Standing[], { fi
     const standing = standings[index]!
     // A lowered limit comes before everybody who waits.
     const room = standing.free - standing.cut
-    if (leg.amount > room + standing.out) never = { fit: 'never', leg, standing }
+    // A window ends by itself; what does not is what has to be told.
+    if (leg.amount > room + standing.out)
+      never = never === undefined || leg.level.endsAtMs === undefined ? { fit: 'never', leg, standing } : never
     else if (leg.amount > room) later ??= { fit: 'later', leg, standing }
     const each = amountOf(output.perToken, leg.dimension)
     if (each > 0) outputTokens = Math.min(outputTokens, Math.floor((room - amountOf(fixed, leg.dimension)) / each))
@@ -51,16 +54,21 @@ export function budgetRefusal(
   const { limit, spent, free, out, suspense, cut } = standing
   const write = (amount: number): string => formatAmount(leg.dimension, amount)
   const short = leg.amount - free
-  const wouldPass = `raise \`${leg.dimension}\` of \`${leg.level.path}\` to ${write(limit + short)}`
+  const window = parseWindowPath(leg.level.path)
+  const { endsAtMs } = leg.level
+  const ends = endsAtMs === undefined ? undefined : new Date(endsAtMs).toISOString()
+  const wouldPass = `raise \`${leg.dimension}\` of \`${leg.level.path}\` to ${write(limit + short)}${ends === undefined ? '' : `, or wait until ${ends}`}`
   const facts = `limit ${write(limit)}, spent ${write(spent)}, held by others ${write(out)}, in suspense ${write(suspense)}, free ${write(free)}${cut === 0 ? '' : `, still to be cut ${write(cut)}`}`
-  const budget = { budget: leg.level.path, dimension: leg.dimension, limit, spent, free, out, suspense, needed: leg.amount }
+  const bound = window === undefined ? {} : { window: window.name, ...(endsAtMs === undefined ? {} : { endsAtMs }) }
+  const amounts = { dimension: leg.dimension, limit, spent, free, out, suspense, needed: leg.amount }
+  const budget = { budget: window?.home ?? leg.level.path, ...bound, ...amounts }
   if (fit.fit === 'later') {
     const message = `Budget \`${leg.level.path}\` is busy: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}); waited ${waitedMs} ms. Raise \`waitMs\`, or ${wouldPass}.`
     return new Refusal('ERR_BUDGET_BUSY', message, { agent, resource, budget, wouldPass })
   }
   // Over for the run, not just for this call: not even the smallest one would fit if everything came back.
   // A counter of one tool says nothing about the rest of the run.
-  const endsRun = isStandard(leg.dimension) && Math.max(1, amountOf(smallest, leg.dimension)) > free + out - cut
+  const endsRun = isStandard(leg.dimension) && !isRate(leg.level.path) && Math.max(1, amountOf(smallest, leg.dimension)) > free + out - cut
   const message = `Budget \`${leg.level.path}\` has no room: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}). To pass: ${wouldPass}.`
   return new Refusal('ERR_BUDGET_EXCEEDED', message, { agent, resource, budget, wouldPass, endsRun })
 }

@@ -81,7 +81,9 @@ export function createHoldWriter({ committer, processes, levels, boot, observe, 
     if (ticket.version !== observedUnder) observed.clear()
     observedUnder = ticket.version
     const marks = observe
-      ? known.filter((level) => !observed.has(level.path)).map((level) => ({ key: `observed/${boot}/${level.path}`, value: now() }))
+      ? known
+          .filter((level) => level.endsAtMs === undefined && !observed.has(level.path))
+          .map((level) => ({ key: `observed/${boot}/${level.path}`, value: now() }))
       : []
     const nonce = nonces.get(record) ?? newNonce()
     nonces.set(record, nonce)
@@ -165,7 +167,8 @@ const levelChecks = ({ path, version, record, shape, shapeVersion }: Level) => [
     : []),
 ]
 
-const birth = ({ path, version }: Level) => (version === 0 ? [{ key: `children/${path.slice(0, path.lastIndexOf('/'))}`, by: 1 }] : [])
+const birth = ({ path, version, endsAtMs }: Level) =>
+  version === 0 && endsAtMs === undefined ? [{ key: `children/${path.slice(0, path.lastIndexOf('/'))}`, by: 1 }] : []
 
-const birthRecord = ({ path, version, record, shape }: Level) =>
-  version === 0 ? [{ key: budgetKey(path), value: { ...record, shape } as never }] : []
+const birthRecord = ({ path, version, record, shape, endsAtMs }: Level) =>
+  version === 0 ? [{ key: budgetKey(path), value: (endsAtMs === undefined ? { ...record, shape } : record) as never }] : []

@@ -21,7 +21,9 @@ import { createLending, type Drawn } from './lending.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
+import { createStoreTime } from './windows/store-time.ts'
 import { createWaitingLines } from './waiting-line.ts'
+import { homeOf } from './windows/window.ts'
 
 /** Options of {@link createLedger}. */
 export interface LedgerOptions {
@@ -111,7 +113,8 @@ const MAX_TIGHT = 10_000
 export function createLedger(options: LedgerOptions): Ledger {
   const { committer, processes, log, observe, waitMs, orphanMs, now, assertOpen, later } = options
   const { store } = committer
-  const levels = createLevels(store)
+  const time = createStoreTime(store, now)
+  const levels = createLevels(store, { time, commit: (batch) => committer.commit(batch) })
   const lines = createWaitingLines((wake) => store.watch('free/', wake))
   const holds = createHoldWriter({ committer, processes, levels, boot: log.boot, observe, now })
   const allotments = createAllotments(committer, levels, log.boot)
@@ -122,6 +125,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     committer,
     leases,
     levels,
+    time,
     end: endHeld,
     lease,
     overranMark: (holdId) => holds.placesOf(holdId).overran,
@@ -257,15 +261,15 @@ export function createLedger(options: LedgerOptions): Ledger {
     const tryOnce = async (): Promise<Grant | undefined> => {
       let answer = await attempt(trial)
       // Before it is refused for money, what this process has idle goes back, and the holds of dead processes are looked at: they will not come back.
-      if ('fit' in answer && (await lending.giveBack(answer.leg.level.path))) answer = await attempt(trial)
+      if ('fit' in answer && (await lending.giveBack(homeOf(answer.leg.level.path)))) answer = await attempt(trial)
       if ('fit' in answer) {
         const { suspended, closed } = await sweep()
         if (suspended + closed > 0) answer = await attempt(trial)
       }
       if (!('fit' in answer)) return answer
-      if (answer.fit === 'never') throw budgetRefusal(answer, about())
+      if (answer.fit === 'never' && !endsBefore(answer.leg.level, until)) throw budgetRefusal(answer, about())
       last = answer
-      if (waitMs > 0) void lending.recall(answer.leg.level.path).catch(onTrouble)
+      if (waitMs > 0) void lending.recall(homeOf(answer.leg.level.path)).catch(onTrouble)
       return undefined
     }
     const about = () => ({ agent, resource, smallest, waitedMs: Math.round(performance.now() - startedAt) })
@@ -279,7 +283,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
     const first = ahead === undefined ? await tryOnce() : undefined
     if (first !== undefined) return first
-    const grant = waitMs > 0 ? await lines.wait(ahead ?? last!.leg.level.path, until, tryOnce, signal) : undefined
+    const grant = waitMs > 0 ? await lines.wait(ahead ?? homeOf(last!.leg.level.path), until, tryOnce, signal) : undefined
     if (grant !== undefined) return grant
     // Whoever stood in line to the end was never asked: what stands in the way is whatever stands there now.
     const late = last === undefined ? await tryOnce() : undefined
@@ -320,6 +324,11 @@ export function createLedger(options: LedgerOptions): Ledger {
     closeAllotment,
     closeOwnAllotments: async () => recordClosed(await allotments.closeOwn()),
     sweep: async () => (await sweep()).suspended,
+  }
+
+  /** A window that is over soon is waited for like money that comes back. `until` by `performance.now()`. */
+  function endsBefore({ endsAtMs = Infinity }: Level, until: number): boolean {
+    return endsAtMs - time.estimate() < until - performance.now()
   }
 
   /** A write of its own, or money that goes to a child, needs a commit anyway; and observing is taking call by call. */

@@ -15,6 +15,8 @@ export interface Level {
   readonly shape: string
   /** Version of the record of its shape, for a level that has to be created from it. */
   readonly shapeVersion?: number
+  /** Of a window: when it is over, Unix ms by the store's clock. */
+  readonly endsAtMs?: number
 }
 
 /** What one action holds in one dimension of one level. */

@@ -9,7 +9,8 @@ import type { End, Overrun } from './ending.ts'
 import type { Grant } from './hold-writer.ts'
 import type { Lease, Leases } from './lease.ts'
 import { legsOf, limitedDimensions, type Level } from './legs.ts'
-import type { Levels } from './levels.ts'
+import { endOf, type Levels } from './levels.ts'
+import type { StoreTime } from './windows/store-time.ts'
 
 /** What this process knows of its own use of one budget. */
 interface Pool {
@@ -38,6 +39,7 @@ export interface LendingOptions {
   readonly committer: Committer
   readonly leases: Leases
   readonly levels: Levels
+  readonly time: StoreTime
   readonly end: End
   /** Takes a chunk of this size as a new lease; `undefined` when it is not there. */
   readonly lease: (path: string, amounts: Amounts) => Promise<Lease | undefined>
@@ -98,7 +100,7 @@ export const CHUNK_POLICY: Readonly<Record<'busyCalls' | 'busyMs' | 'firstChunk'
 const recallKey = (path: string): string => `recall/${path}`
 
 /** Makes the lending of this process. */
-export function createLending({ committer, leases, levels, end, lease, overranMark, tickMs, onTrouble }: LendingOptions): Lending {
+export function createLending({ committer, leases, levels, time, end, lease, overranMark, tickMs, onTrouble }: LendingOptions): Lending {
   const { store } = committer
   const pools = new Map<string, Pool>()
   /** What was used beyond what was held, by hold, until the ledger has it: the same grant, however often it is tried. */
@@ -134,6 +136,7 @@ export function createLending({ committer, leases, levels, end, lease, overranMa
     if (now - pool.sinceMs > BUSY_MS) Object.assign(pool, { calls: 0, sinceMs: now })
     pool.calls += 1
     const { lease: own } = pool
+    if (own?.retired === false && isOver(own)) void retire(own).catch(onTrouble)
     if (own === undefined || !leases.draw(own, holdId, amounts)) return undefined
     pool.drawnAtMs = now
     const isLow = [...own.dimensions].some((dimension) => amountOf(own.rest, dimension) < LOW * pool.size * amountOf(amounts, dimension))
@@ -233,6 +236,9 @@ export function createLending({ committer, leases, levels, end, lease, overranMa
       void leases.move(own, { back: true }).catch(onTrouble)
   }
 
+  /** What was leased of a window is spent in it or not at all. */
+  const isOver = ({ levels: of }: Lease): boolean => endOf(of) <= time.estimate()
+
   async function retire(own: Lease): Promise<void> {
     own.retired = true
     await leases.move(own, { back: true })
@@ -273,8 +279,12 @@ export function createLending({ committer, leases, levels, end, lease, overranMa
   }
 
   async function tick(): Promise<void> {
+    if (time.isStale() && leases.at().some(({ levels: of }) => endOf(of) < Infinity)) await time.read()
+    for (const own of leases.at()) if (isOver(own)) own.retired = true
     const idleSinceMs = performance.now() - 2 * tickMs
-    await Promise.all(leases.at().map((own) => leases.move(own, { back: (pools.get(own.path)?.drawnAtMs ?? 0) < idleSinceMs })))
+    await Promise.all(
+      leases.at().map((own) => leases.move(own, { back: own.retired || (pools.get(own.path)?.drawnAtMs ?? 0) < idleSinceMs })),
+    )
     if (leases.at().length === 0) unlook()
   }
 

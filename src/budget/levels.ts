@@ -5,6 +5,9 @@ import { HoldfastError, Refusal } from '../lib/errors.ts'
 import type { Store } from '../stores/store.ts'
 import { cutOf, type Level } from './legs.ts'
 import { budgetKey, counterKey, levelsOf, type BudgetRecord, type Column } from './record.ts'
+import { createStoreTime, type StoreTime } from './windows/store-time.ts'
+import { homeOf } from './windows/window.ts'
+import { createWindows, type WindowsOptions } from './windows/current-windows.ts'
 
 /** Most levels that a process remembers. */
 const MAX_CACHED = 10_000
@@ -23,7 +26,7 @@ export interface Standing {
 /** The budgets of a store, as this process sees them. */
 export interface Levels {
   /**
-   * The levels of a path, root first.
+   * The levels of a path, root first; each is followed by its windows that are current.
    *
    * @param evenFrozen - For what was used already, and for observe mode.
    * @throws {Refusal} `ERR_UNKNOWN_BUDGET` with the line to add, `ERR_BUDGET_FROZEN`.
@@ -39,18 +42,48 @@ export interface Levels {
   standings(legs: readonly { readonly key: string; readonly level: Level; readonly dimension: string }[]): Promise<readonly Standing[]>
 }
 
-/** Reads budgets from a store, and remembers them until a commit says that they changed. */
-export function createLevels(store: Store): Levels {
-  const cache = new Map<string, Level>()
+/** A budget, and then its windows. */
+type Known = readonly [Level, ...Level[]]
 
-  async function find(path: string, parent: Level | undefined): Promise<Level> {
+/** Options of {@link createLevels}. */
+export interface LevelsOptions {
+  /** @default the store's clock, by the wall clock of this machine */
+  readonly time?: StoreTime
+  /** Opens the next window when one is over; without it one only looks. */
+  readonly commit?: WindowsOptions['commit']
+}
+
+/** How often a budget may change while its windows are opened. */
+const MAX_ATTEMPTS = 100
+
+/** Reads budgets from a store, and remembers them until a commit says that they changed, or a window of theirs is over. */
+export function createLevels(store: Store, { time = createStoreTime(store, Date.now), commit }: LevelsOptions = {}): Levels {
+  const cache = new Map<string, Known>()
+  const windows = createWindows({ store, time, ...(commit === undefined ? {} : { commit }) })
+
+  async function find(path: string, parent: Level | undefined): Promise<Known> {
     const cached = cache.get(path)
-    if (cached !== undefined) return cached
-    const level = await read(path, parent)
-    if (cache.size >= MAX_CACHED) cache.clear()
-    // What is frozen may thaw, and then no commit of this process would tell: it is asked for each time.
-    if (level.version > 0 && level.record.frozen === undefined) cache.set(path, level)
-    return level
+    if (cached !== undefined && (cached.length === 1 || (await isCurrent(cached)))) return cached
+    return readKnown(path, parent)
+  }
+
+  async function isCurrent(known: Known): Promise<boolean> {
+    if (time.isStale()) await time.read()
+    return time.estimate() < endOf(known)
+  }
+
+  async function readKnown(path: string, parent: Level | undefined): Promise<Known> {
+    for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
+      const level = await read(path, parent)
+      const isPlain = level.record.windows === undefined || level.record.frozen !== undefined
+      const known = isPlain ? [level] : await windows.of(level)
+      if (known === undefined) continue
+      if (cache.size >= MAX_CACHED) cache.clear()
+      // What is frozen may thaw, and then no commit of this process would tell: it is asked for each time.
+      if (level.version > 0 && level.record.frozen === undefined) cache.set(path, known as Known)
+      return known as Known
+    }
+    throw new HoldfastError('ERR_STORE', `Budget \`${path}\` changed ${MAX_ATTEMPTS} times while its windows were opened.`)
   }
 
   async function read(path: string, parent: Level | undefined): Promise<Level> {
@@ -72,21 +105,23 @@ export function createLevels(store: Store): Levels {
   return {
     async of(path, evenFrozen = false) {
       const levels: Level[] = []
-      for (const level of levelsOf(path)) {
-        const found = await find(level, levels.at(-1))
-        if (found.record.frozen !== undefined && !evenFrozen) throw frozen(found)
-        levels.push(found)
+      let parent: Level | undefined
+      for (const name of levelsOf(path)) {
+        const found: Known = await find(name, parent)
+        parent = found[0]
+        if (parent.record.frozen !== undefined && !evenFrozen) throw frozen(parent)
+        levels.push(...found)
       }
       return levels
     },
-    known: () => [...cache.keys()],
+    known: () => [...cache.values()].flatMap((known) => known.map(({ path }) => path)),
     forget(key) {
-      cache.delete(key.slice(budgetKey('').length))
+      cache.delete(homeOf(key.slice(budgetKey('').length)))
     },
     async areCurrent(levels) {
       const entries = await store.read(levels.map(({ path }) => budgetKey(path)))
       const changed = levels.filter(({ version }, index) => version !== (entries[index]?.version ?? 0))
-      for (const { path } of changed) cache.delete(path)
+      for (const { path } of changed) cache.delete(homeOf(path))
       return changed.length === 0
     },
     async standings(legs) {
@@ -109,6 +144,9 @@ export function createLevels(store: Store): Levels {
     },
   }
 }
+
+/** When the first of these windows is over, Unix ms by the store's clock; Infinity without windows. */
+export const endOf = (levels: readonly Level[]): number => Math.min(Infinity, ...levels.map(({ endsAtMs = Infinity }) => endsAtMs))
 
 /** A child without a record but with counters has lost it: that is damage, not a new child. True when it was made meanwhile. */
 async function wasCreated(store: Store, path: string, { limits }: BudgetRecord): Promise<boolean> {

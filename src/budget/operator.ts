@@ -12,6 +12,7 @@ import type { Store } from '../stores/store.ts'
 import type { Batch } from '../waist/batch.ts'
 import { CUT, budgetKey, counterKey, cutKey, isShape, levelsOf, type BudgetRecord } from './record.ts'
 import { readBudgets } from './report.ts'
+import { parseWindowPath } from './windows/window.ts'
 
 /** What became of the limit of one dimension; amounts as in the store (`usd` in nano-USD). */
 export interface LimitChange {
@@ -38,7 +39,7 @@ const MAX_ATTEMPTS = 100
  */
 export async function setLimits(committer: Committer, path: string, wanted: Amounts): Promise<readonly LimitChange[]> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const { record, version } = await budgetOf(committer.store, path)
+    const { record, version } = await budgetOf(committer.store, path, 'or a window')
     if (record.allotment !== undefined)
       throw declarationError(`Budget \`${path}\` is the allotment of a handoff: its money came from above, and so does its limit.`)
     for (const dimension of Object.keys(wanted))
@@ -193,10 +194,17 @@ async function change(committer: Committer, path: string, to: (record: BudgetRec
 }
 
 /** @throws {HoldfastError} For a budget that is not there, or is none. */
-async function budgetOf(store: Store, path: string): Promise<{ readonly record: BudgetRecord; readonly version: number }> {
+async function budgetOf(
+  store: Store,
+  path: string,
+  which: 'a budget' | 'or a window' = 'a budget',
+): Promise<{ readonly record: BudgetRecord; readonly version: number }> {
+  const window = which === 'a budget' ? undefined : parseWindowPath(path)
+  if (window?.name.startsWith('rolling') === true)
+    throw declarationError(`\`${path}\` is a part of a window that rolls: declare another limit for it with a higher revision.`)
   if (isShape(path))
     throw declarationError(`\`${path}\` is the shape of budgets, none itself: declare it with a higher revision, or name one of them.`)
-  parsePath('path', path)
+  parsePath('path', window?.home ?? path)
   const parent = levelsOf(path).at(-2)
   const [entry, shape] = await store.read([budgetKey(path), budgetKey(`${parent ?? path}/*`)])
   if (entry !== null && entry !== undefined) return { record: entry.value as unknown as BudgetRecord, version: entry.version }

@@ -8,6 +8,7 @@
 import { assertAmount, toNanoUsd, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { assertName, parsePath } from '../lib/names.ts'
+import { windowName, windowOf, type WindowDeclaration, type WindowRecord } from './windows/window.ts'
 
 /** Format of everything the budgets write. */
 export const LEDGER_FORMAT = 1
@@ -25,8 +26,10 @@ export interface BudgetDeclaration {
   readonly calls?: number
   /** Rises with every change of the declaration. @default 1 */
   readonly revision?: number
-  /** Counters of your own, in whole units; 30 dimensions in all at most. */
-  readonly [counter: string]: number | string | undefined
+  /** So much a minute, a day, a month, beside what there is in all; one of a kind. @default none */
+  readonly windows?: readonly WindowDeclaration[]
+  /** Counters of your own, in whole units; 30 dimensions in all at most, those of windows included. */
+  readonly [counter: string]: number | string | undefined | readonly WindowDeclaration[]
 }
 
 /** A budget in the store. A name of `*` is the shape of every child that is not named. */
@@ -35,6 +38,8 @@ export interface BudgetRecord {
   readonly revision: number
   /** In force, by dimension; `usd` in nano-USD. */
   readonly limits: Amounts
+  /** Its windows by name, such as `day` or `rolling-hour`. */
+  readonly windows?: Readonly<Record<string, WindowRecord>>
   /** What was declared, where an operator has set another limit since. */
   readonly declaration?: Amounts
   /** What a lowered limit still waits for, by dimension: nothing is taken of it, and it goes off the limit when it is free. */
@@ -59,6 +64,8 @@ export interface BudgetRecord {
 
 /** Most dimensions of one budget: an action ends in one batch, and that has to take all dimensions of eight levels. */
 const MAX_DIMENSIONS = 30
+/** Most dimensions of a rolling window: a new part takes over from all others in one batch. */
+const MAX_ROLLING = 8
 
 /** How long a charge can be corrected, ms: until the provider's bill of the month is there. */
 export const CORRECTABLE_MS: number = 30 * 24 * 3_600_000
@@ -82,16 +89,33 @@ export const counterKey = (column: Column, leg: string): string => `${column}/${
  * @throws {TypeError} {RangeError} Naming the field, or the budget with more than 30 dimensions.
  */
 export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRecord {
-  const { revision = 1, ...counters } = declaration
-  assertAmount(`budgets[${path}].revision`, revision)
-  if (Object.hasOwn(counters, 'window'))
-    throw new TypeError(`\`budgets[${path}].window\`: no windows yet; this version has budgets without an end only.`)
-  const limits = toAmounts(`budgets[${path}]`, counters)
-  if (Object.keys(limits).length === 0)
-    throw new TypeError(`\`budgets[${path}]\` limits nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
-  if (Object.keys(limits).length > MAX_DIMENSIONS)
-    throw new RangeError(`\`budgets[${path}]\` limits ${Object.keys(limits).length} dimensions; a budget has at most ${MAX_DIMENSIONS}.`)
-  return { format: LEDGER_FORMAT, revision, limits }
+  const { revision = 1, windows: declared = [], ...counters } = declaration
+  const field = `budgets[${path}]`
+  assertAmount(`${field}.revision`, revision)
+  if (Object.hasOwn(counters, 'window')) throw new TypeError(`\`${field}.window\`: write \`windows\`, a list.`)
+  const limits = toAmounts(field, counters as Readonly<Record<string, number | string | undefined>>)
+  const windows = toWindows(`${field}.windows`, declared)
+  const dimensions = [limits, ...Object.values(windows).map((window) => window.limits)].flatMap((all) => Object.keys(all)).length
+  if (dimensions === 0) throw new TypeError(`\`${field}\` limits nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
+  if (dimensions > MAX_DIMENSIONS)
+    throw new RangeError(`\`${field}\` limits ${dimensions} dimensions; a budget and its windows have at most ${MAX_DIMENSIONS}.`)
+  return { format: LEDGER_FORMAT, revision, limits, ...(declared.length === 0 ? {} : { windows }) }
+}
+
+function toWindows(field: string, declared: readonly WindowDeclaration[]): Readonly<Record<string, WindowRecord>> {
+  if (!Array.isArray(declared)) throw new TypeError(`\`${field}\` must be a list, got ${typeof declared}.`)
+  const windows: Record<string, WindowRecord> = {}
+  for (const [index, declaration] of declared.entries()) {
+    const { per: _, timeZone: __, rolling: ___, ...counters } = declaration
+    const one = { ...windowOf(`${field}[${index}]`, declaration), limits: toAmounts(`${field}[${index}]`, counters) }
+    const name = windowName(one)
+    if (Object.keys(one.limits).length === 0) throw new TypeError(`\`${field}[${index}]\` limits nothing.`)
+    if (one.rolling !== undefined && Object.keys(one.limits).length > MAX_ROLLING)
+      throw new RangeError(`\`${field}[${index}]\`: a rolling window has at most ${MAX_ROLLING} dimensions.`)
+    if (windows[name] !== undefined) throw new TypeError(`\`${field}\` has two windows \`${name}\`; put their limits into one.`)
+    windows[name] = one
+  }
+  return windows
 }
 
 /**

@@ -3,6 +3,7 @@
 import { amountOf } from '../lib/amounts.ts'
 import { entriesOf } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
+import { homeOf, parseWindowPath, windowPath } from './windows/window.ts'
 import { COLUMNS, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
 
 /** One dimension of one budget; amounts as in the store (`usd` in nano-USD). */
@@ -17,7 +18,13 @@ export interface BudgetLine extends Readonly<Record<Column, number>> {
   readonly frozen?: string
   /** What a lowered limit still waits for: so much of the limit in force goes as it comes back, and nobody may take it. */
   readonly pendingCut?: number
+  /** A window that is over. What is held in it is settled in it. */
+  readonly past?: true
 }
+
+/** A window that is over and done with: kept for who wants to look back, and of no use to who looks at what is left. */
+export const isHistory = ({ past, balanced, out, suspense, kids }: BudgetLine): boolean =>
+  past === true && balanced && out + suspense + kids === 0
 
 /** Most budgets in one report. */
 const MAX_BUDGETS = 10_000
@@ -27,14 +34,19 @@ export async function readBudgets(store: Store, path?: string): Promise<readonly
   const observed = await observedLevels(store)
   const lines: BudgetLine[] = []
   let budgets = 0
+  /** A budget comes before its windows. */
+  const current = new Set<string>()
   for await (const { key, value } of entriesOf(store, budgetKey(path ?? ''))) {
     const budget = key.slice(budgetKey('').length)
     if (budget.split('/').includes('*') || (path !== undefined && budget !== path && !budget.startsWith(`${path}/`))) continue
     if (++budgets > MAX_BUDGETS) break
-    const { limits, closed } = value as unknown as BudgetRecord
+    const { limits, closed, windows = {} } = value as unknown as BudgetRecord
+    for (const [name, { current: id }] of Object.entries(windows)) if (id !== undefined) current.add(windowPath(budget, name, id))
     // What was handed over has gone back up, all of it: only the record is left, for who lists handoffs.
     if (closed !== undefined && Object.values(limits).every((limit) => limit === 0)) continue
-    lines.push(...(await linesOf(store, budget, Object.keys(limits), !observed.has(budget))))
+    const isPast = parseWindowPath(budget) !== undefined && !current.has(budget)
+    const own = await linesOf(store, budget, Object.keys(limits), !observed.has(homeOf(budget)))
+    lines.push(...(isPast ? own.map((line) => ({ ...line, past: true as const })) : own))
   }
   return lines
 }

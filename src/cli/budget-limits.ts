@@ -102,13 +102,20 @@ async function parentsOf(place: Place, task: string): Promise<Record<string, Bud
   }
 }
 
-function declarationOf({ revision, limits, declaration = limits }: BudgetRecord): BudgetDeclaration {
-  const written = Object.entries(declaration).map(([dimension, limit]) => [
-    dimension,
-    dimension === 'usd' ? formatUsd(limit).slice(1) : limit,
-  ])
-  return { revision, ...Object.fromEntries(written) }
+function declarationOf({ revision, limits, declaration = limits, windows = {} }: BudgetRecord): BudgetDeclaration {
+  const declared = Object.values(windows).map(({ per, timeZone, rolling, limits: of }) => ({
+    per,
+    ...(timeZone === undefined ? {} : { timeZone }),
+    ...(rolling === undefined ? {} : { rolling }),
+    ...asWritten(of),
+  }))
+  return { revision, ...asWritten(declaration), ...(declared.length === 0 ? {} : { windows: declared }) }
 }
+
+const asWritten = (amounts: Amounts): Readonly<Record<string, number | string>> =>
+  Object.fromEntries(
+    Object.entries(amounts).map(([dimension, amount]) => [dimension, dimension === 'usd' ? formatUsd(amount).slice(1) : amount]),
+  )
 
 function addCheck(parent: Command): void {
   const command = parent

@@ -2,8 +2,9 @@
 // by agent and by operation.
 
 import type { Command } from 'commander'
-import { readBudgets, type BudgetLine } from '../budget/report.ts'
+import { isHistory, readBudgets, type BudgetLine } from '../budget/report.ts'
 import { amountOf, formatAmount, type Amounts } from '../lib/amounts.ts'
+import { homeOf } from '../budget/windows/window.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { parseBudget } from './as-operator.ts'
 import { totalsOf } from './budget-status.ts'
@@ -69,10 +70,13 @@ async function budgetReport(place: Place, path: string | undefined): Promise<Rep
     throw new HoldfastError('ERR_UNKNOWN_BUDGET', `There is no budget \`${path}\` in this store. See all of them: holdfast budget status`)
   const trail = await sumTrail(place.data, path)
   const json: BudgetReportJson = {
-    budgets: lines.map(toReport),
+    budgets: lines.filter((line) => !isHistory(line)).map(toReport),
     byAgent: trail.byAgent,
     byOperation: trail.byOperation,
-    unexplained: unexplainedOf(lines, trail),
+    unexplained: unexplainedOf(
+      lines.filter(({ budget }) => homeOf(budget) === budget),
+      trail,
+    ),
     chains: trail.chains,
   }
   const message = `${plural(trail.badLines, 'line')} of the chains are not records that hold, and are not counted. See: holdfast audit verify`

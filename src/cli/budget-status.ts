@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander'
 import { CHUNK_POLICY } from '../budget/lending.ts'
-import { readBudgets, type BudgetLine } from '../budget/report.ts'
+import { isHistory, readBudgets, type BudgetLine } from '../budget/report.ts'
 import { COLUMNS, budgetKey, type Column } from '../budget/record.ts'
 import { amountOf, formatAmount, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
@@ -62,6 +62,7 @@ Examples:
 async function budgetStatus(place: Place, path: string | undefined): Promise<Report> {
   return withWholeStore(place, async (store) => {
     const budgets = await readBudgets(store, path)
+    const shown = budgets.filter((line) => !isHistory(line))
     const damage = await findDamage(store)
     const chunks = await chunksOf(store, path)
     if (path !== undefined && budgets.length === 0 && damage.length === 0) throw await noSuchBudget(store, path)
@@ -69,7 +70,7 @@ async function budgetStatus(place: Place, path: string | undefined): Promise<Rep
     const wrong = [...unbalanced, ...damage]
     return {
       json: { budgets, damage, chunks } satisfies BudgetStatusJson,
-      text: (style) => (budgets.length === 0 ? emptyText(path) : `${budgetTable(budgets, style)}\n${chunksText(chunks)}`),
+      text: (style) => (budgets.length === 0 ? emptyText(path) : `${budgetTable(shown, style)}\n${chunksText(chunks)}`),
       fault: wrong.length === 0 ? undefined : { code: 'ERR_DAMAGE', message: wrong.join('\n') },
     }
   })

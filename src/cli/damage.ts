@@ -3,6 +3,7 @@
 
 import type { BudgetRecord } from '../budget/record.ts'
 import { budgetKey, counterKey } from '../budget/record.ts'
+import { parseWindowPath, windowPath } from '../budget/windows/window.ts'
 import { listAll } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
 
@@ -17,9 +18,17 @@ export async function findDamage(store: Store): Promise<readonly string[]> {
   const countedAfter = await childCounts(store)
 
   const paths = new Set(records.map(({ key }) => key.slice(budgetKey('').length)))
+  const current = new Set(
+    records.flatMap(({ key, value }) =>
+      Object.entries((value as unknown as BudgetRecord).windows ?? {}).flatMap(([name, window]) =>
+        window.current === undefined ? [] : [windowPath(key.slice(budgetKey('').length), name, window.current)],
+      ),
+    ),
+  )
   const damage = counters
     .map(({ key }) => ({ key, path: key.split('/').slice(2).join('/') }))
-    .filter(({ path }) => !paths.has(path))
+    // Windows that are long over go while this looks.
+    .filter(({ path }) => !paths.has(path) && (parseWindowPath(path) === undefined || current.has(path)))
     .map(({ key, path }) => `Budget \`${path}\` has counters (${key}) but no record: the record was lost.`)
 
   const found = new Map<string, number>()

@@ -3,6 +3,7 @@
 import type { Command } from 'commander'
 import type { Column } from '../budget/record.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
+import { homeOf } from '../budget/windows/window.ts'
 import { TITLES, amountCell, shownColumns, totalsOf } from './budget-status.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type GlobalOptions, type Report } from './output.ts'
@@ -59,7 +60,7 @@ async function status(place: GlobalOptions): Promise<Report> {
       processes,
       holds: processes.reduce((sum, { holds }) => sum + holds, 0),
       suspended: processes.reduce((sum, { suspended }) => sum + suspended, 0),
-      budgets: new Set(lines.map(({ budget }) => budget)).size,
+      budgets: new Set(lines.map(({ budget }) => homeOf(budget))).size,
       notEnforced: pathsWhere(lines, ({ enforced }) => !enforced),
       frozen: pathsWhere(lines, ({ frozen }) => frozen !== undefined),
       totals: totalsOf(lines),

@@ -72,7 +72,8 @@ export async function openHandoff(
   const id = newId()
   const path = `${giver.budget}/${to}-${id.slice(0, 8)}`
   parsePath('handoff', path)
-  const { limits } = toRecord(path, { ...budget, revision: 1 })
+  const { limits, windows } = toRecord(path, { ...budget, revision: 1 })
+  if (windows !== undefined) throw new TypeError('`handoff.budget.windows`: what is handed over has none; those of the giver were counted.')
   const amounts = Object.entries(limits).map(([dimension, amount]) =>
     dimension === 'usd' ? formatAmount(dimension, amount) : `${amount} ${dimension}`,
   )

@@ -219,7 +219,10 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     if (run === undefined || refusal.details.endsRun !== true) return
     const bound = refusal.details.budget
     latch(run, refusal, { storeId: store.id, budget: bound?.budget ?? budget }, (wake) =>
-      store.watch(bound === undefined ? 'budget/' : `free/${bound.dimension}/${bound.budget}`, wake),
+      store.watch(
+        bound === undefined ? 'budget/' : `free/${bound.dimension}/${bound.budget}${bound.window === undefined ? '' : '/*'}`,
+        wake,
+      ),
     )
   }
 

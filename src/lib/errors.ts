@@ -63,6 +63,10 @@ export interface BudgetFacts {
   readonly suspense: number
   /** What the action asked for. */
   readonly needed: number
+  /** The window of the budget that binds, such as `day`; absent when it is the budget itself. */
+  readonly window?: string
+  /** When that window is over, Unix ms by the store's clock. */
+  readonly endsAtMs?: number
 }
 
 /** Which key is not as it was read, and who wrote it. Version 0 is an absent key. */

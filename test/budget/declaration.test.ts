@@ -37,7 +37,7 @@ describe('a declaration', () => {
     ['that limits nothing but has a revision', { acme: { revision: 2 } }, '`budgets[acme]` limits nothing'],
     ['whose limits are undefined', { acme: { usd: undefined as never } }, '`budgets[acme]` limits nothing'],
     ['whose first name is `*`', { '*': { tokens: 1 } }, 'the first name of a path cannot be `*`'],
-    ['with a window', { acme: { usd: 1, window: 'day' } }, '`budgets[acme].window`: no windows yet'],
+    ['with a window', { acme: { usd: 1, window: 'day' } }, '`budgets[acme].window`: write `windows`, a list'],
   ])('%s is a TypeError that says so', async (_, budgets, sentence) => {
     const error = await failure(budgets)
     expect(error).toBeInstanceOf(TypeError)
@@ -49,7 +49,7 @@ describe('a declaration', () => {
       Object.fromEntries(Array.from({ length: count }, (_, index) => [`c${index}`, amount]))
     expect(await failure({ acme: { ...counters(31, 10), revision: 2 } })).toMatchObject({
       name: 'RangeError',
-      message: '`budgets[acme]` limits 31 dimensions; a budget has at most 30.',
+      message: '`budgets[acme]` limits 31 dimensions; a budget and its windows have at most 30.',
     })
     const path = 'a/b/c/d/e/f/g/h'
     const levels = path.split('/').map((__, index, names) => ['a', ...names.slice(1, index + 1).fill('*')].join('/'))

@@ -1,0 +1,192 @@
+// From a budget to its windows that are current now. The record of the budget names them; when one is over, whoever
+// comes first opens the next: under the version of that record, so that all agree and time only moves forward.
+
+import type { Amounts } from '../../lib/amounts.ts'
+import { amountOf } from '../../lib/amounts.ts'
+import { HoldfastError } from '../../lib/errors.ts'
+import type { CommitResult } from '../../stores/group.ts'
+import type { Store } from '../../stores/store.ts'
+import type { Add, Batch, Check, SetKey } from '../../waist/batch.ts'
+import type { Level } from '../legs.ts'
+import { COLUMNS, LEDGER_FORMAT, budgetKey, counterKey, type BudgetRecord } from '../record.ts'
+import type { StoreTime } from './store-time.ts'
+import { hasLeft, windowEndsAt, windowIdAt, windowPath, type WindowRecord } from './window.ts'
+
+/** Options of {@link createWindows}. */
+export interface WindowsOptions {
+  readonly store: Store
+  readonly time: StoreTime
+  /** Opens windows; without it they are only looked at. */
+  readonly commit?: (batch: Batch) => Promise<CommitResult>
+}
+
+/** The windows of the budgets of a store. */
+export interface Windows {
+  /**
+   * Those of a budget that are current, as levels of their own. The budget comes first; one that has yet to be
+   * created is created with the windows that it has now.
+   *
+   * @returns `undefined` when the record of the budget has changed: read it again.
+   * @throws {HoldfastError} `ERR_DAMAGE` when a current window was lost; `ERR_STORE`.
+   */
+  of(home: Level): Promise<readonly Level[] | undefined>
+}
+
+/** What one window of a budget is to be. */
+interface Opening {
+  readonly home: Level
+  readonly name: string
+  readonly window: WindowRecord
+  readonly id: string
+}
+
+/** So many windows that are over stay to be looked at; older ones go, once nothing is held in them. */
+const KEPT = 32
+/** Most that one opening removes. */
+const MAX_REMOVED = 4
+/** Most that it looks through for them. */
+const MAX_LISTED = 200
+
+/** Makes the windows. */
+export function createWindows({ store, time, commit }: WindowsOptions): Windows {
+  /** Who finds that a window is over waits for who found it first. */
+  const underway = new Map<string, Promise<void>>()
+
+  async function of(home: Level): Promise<readonly Level[] | undefined> {
+    const now = await time.read()
+    const moved: Record<string, WindowRecord> = {}
+    const levels: Level[] = []
+    for (const [name, window] of Object.entries(home.record.windows ?? {})) {
+      const id = windowIdAt(window, now)
+      // A clock that is behind stays in the window that others have opened.
+      const isOpen = window.current !== undefined && id <= window.current
+      const opening = { home, name, window, id: isOpen ? window.current : id }
+      const path = windowPath(home.path, name, opening.id)
+      const endsAtMs = windowEndsAt(window, now)
+      if (isOpen) {
+        const [entry] = await store.read([budgetKey(path)])
+        if (entry === null || entry === undefined) return lost(opening)
+        levels.push({ path, record: entry.value as unknown as BudgetRecord, version: entry.version, shape: path, endsAtMs })
+      } else if (home.version > 0 && commit !== undefined) {
+        const first = underway.get(home.path) ?? openNext(opening, commit).finally(() => underway.delete(home.path))
+        underway.set(home.path, first)
+        await first
+        return undefined
+      } else {
+        // It is made by the take that makes its budget; or by nobody, where one only looks.
+        moved[name] = { ...window, current: id, ...(window.rolling === undefined ? {} : { live: [id] }) }
+        levels.push({ path, record: recordOf(window.limits), version: 0, shape: path, endsAtMs })
+      }
+    }
+    const record = home.version > 0 ? home.record : { ...home.record, windows: { ...home.record.windows, ...moved } }
+    return [{ ...home, record }, ...levels]
+  }
+
+  /** A current window without its record is damage, not a new day. */
+  async function lost({ home, name, id }: Opening): Promise<undefined> {
+    const [entry] = await store.read([budgetKey(home.path)])
+    // Others may have opened the next one, and the record that was read is no longer it.
+    if (entry?.version !== home.version) return undefined
+    throw new HoldfastError(
+      'ERR_DAMAGE',
+      `The current window \`${windowPath(home.path, name, id)}\` has no record: it was lost. Nothing is taken from \`${home.path}\`.`,
+    )
+  }
+
+  async function openNext(opening: Opening, send: (batch: Batch) => Promise<CommitResult>): Promise<void> {
+    const { home, name, window, id } = opening
+    const path = windowPath(home.path, name, id)
+    const carried = window.rolling === undefined ? undefined : await carry(opening)
+    if (window.rolling !== undefined && carried === undefined) return
+    const limits = carried?.limits ?? window.limits
+    const live = carried === undefined ? {} : { live: [...carried.live, id] }
+    const record: BudgetRecord = { ...home.record, windows: { ...home.record.windows, [name]: { ...window, current: id, ...live } } }
+    const removed = await removal(opening)
+    const counters = Object.entries(limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${path}`), value: limit }))
+    const result = await send({
+      check: [
+        { key: budgetKey(home.path), version: home.version },
+        ...[budgetKey(path), ...counters.map(({ key }) => key)].map((key) => ({ key, version: 0 })),
+        ...(carried?.checks ?? []),
+        ...removed.checks,
+      ],
+      add: carried?.adds ?? [],
+      set: [
+        { key: budgetKey(home.path), value: record as never },
+        { key: budgetKey(path), value: recordOf(limits) as never },
+        ...counters,
+        ...(carried?.sets ?? []),
+      ],
+      delete: removed.keys,
+    })
+    if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
+    if (result.outcome !== 'conflict' || !result.which.startsWith('free/')) return
+    throw new HoldfastError('ERR_DAMAGE', `Window \`${path}\` has counters (${result.which}) but no record: the record was lost.`)
+  }
+
+  /**
+   * What the parts of a rolling window leave to the next one: what is free in those that still count, and all of
+   * those that no longer do. So the limits of all parts that count sum up to that of the window.
+   */
+  async function carry({ home, name, window, id }: Opening) {
+    const parts = window.live ?? []
+    const dimensions = Object.keys(window.limits)
+    const paths = parts.map((part) => windowPath(home.path, name, part))
+    const counters = paths.flatMap((path) => dimensions.map((dimension) => counterKey('free', `${dimension}/${path}`)))
+    const entries = parts.length === 0 ? [] : await store.read([...paths.map(budgetKey), ...counters])
+    const limits: Record<string, number> = parts.length === 0 ? { ...window.limits } : {}
+    const checks: Check[] = []
+    const adds: Add[] = []
+    const sets: SetKey[] = []
+    for (const [index, part] of parts.entries()) {
+      const entry = entries[index]
+      if (entry === null || entry === undefined) return lost({ home, name, window, id: part })
+      const record = entry.value as unknown as BudgetRecord
+      checks.push({ key: entry.key, version: entry.version })
+      const left: Record<string, number> = {}
+      for (const [at, dimension] of dimensions.entries()) {
+        const free = Number(entries[parts.length + index * dimensions.length + at]?.value ?? 0)
+        const all = amountOf(record.limits, dimension)
+        left[dimension] = hasLeft(window, part, id) ? all : free
+        limits[dimension] = amountOf(limits, dimension) + left[dimension]
+        if (!hasLeft(window, part, id) && free > 0)
+          adds.push({ key: counterKey('free', `${dimension}/${paths[index]!}`), by: -free, min: 0 })
+      }
+      if (hasLeft(window, part, id) || Object.values(left).every((amount) => amount === 0)) continue
+      const rest: Amounts = Object.fromEntries(
+        dimensions.map((dimension) => [dimension, amountOf(record.limits, dimension) - left[dimension]!]),
+      )
+      sets.push({ key: entry.key, value: { ...record, limits: rest } })
+    }
+    return { limits, checks, adds, sets, live: parts.filter((part) => !hasLeft(window, part, id)) }
+  }
+
+  /** Windows that are long over, and in which nothing is held any more. */
+  async function removal({
+    home,
+    name,
+    window,
+  }: Opening): Promise<{ readonly keys: readonly string[]; readonly checks: readonly Check[] }> {
+    const listed = await store.list(budgetKey(windowPath(home.path, name, '')), { limit: MAX_LISTED })
+    const keys: string[] = []
+    const checks: Check[] = []
+    for (const { key, version } of listed.slice(0, Math.max(0, listed.length - KEPT))) {
+      const path = key.slice(budgetKey('').length)
+      if (keys.length >= MAX_REMOVED * COLUMNS.length || window.live?.includes(path.slice(path.lastIndexOf('/') + 1)) === true) break
+      const counters = Object.keys(window.limits).flatMap((dimension) =>
+        COLUMNS.map((column) => counterKey(column, `${dimension}/${path}`)),
+      )
+      const entries = await store.read(counters)
+      const isHeld = entries.some((entry) => entry !== null && /^(out|suspense|kids)\//.test(entry.key) && Number(entry.value) > 0)
+      if (isHeld) continue
+      const found = entries.flatMap((entry) => (entry === null ? [] : [{ key: entry.key, version: entry.version }]))
+      checks.push({ key, version }, ...found)
+      keys.push(key, ...found.map((entry) => entry.key))
+    }
+    return { keys, checks }
+  }
+
+  return { of }
+}
+
+const recordOf = (limits: Amounts): BudgetRecord => ({ format: LEDGER_FORMAT, revision: 1, limits })
