@@ -101,10 +101,23 @@ describe('architecture', () => {
   })
 
   test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,800 lines of code', () => {
-    // The claims are a list, not code; what everything is right without is read on its own: leases,
+    // The claims are a list, not code; what everything is right without is read on its own: options, leases,
     // windows, allotments, successors, what
     // operators do. The first design said 1,500; what hostile tests asked of the ledger is the rest.
-    const apart = ['claims', 'allotment', 'lease', 'lending', 'estate', 'successor', 'operator', 'operator-holds', 'balance', 'promise']
+    const apart = [
+      'claims',
+      'declaration',
+      'warnings',
+      'allotment',
+      'lease',
+      'lending',
+      'estate',
+      'successor',
+      'operator',
+      'operator-holds',
+      'balance',
+      'promise',
+    ]
     const core = sources.filter(
       (file) =>
         (['waist', 'kernel', 'budget'].includes(roomOf(file)) &&

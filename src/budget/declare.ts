@@ -8,7 +8,8 @@ import type { Add, Batch } from '../waist/batch.ts'
 import { entriesOf } from '../stores/entries.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
-import { assertDeclaredPath, budgetKey, counterKey, isShape, toRecord, type BudgetDeclaration, type BudgetRecord } from './record.ts'
+import { assertDeclaredPath, toRecord, type BudgetDeclaration } from './declaration.ts'
+import { budgetKey, counterKey, isShape, type BudgetRecord } from './record.ts'
 import { changeWindows } from './windows/window-changes.ts'
 
 /** Most budgets that one `openKernel` declares. */
@@ -151,7 +152,7 @@ async function change(store: Store, path: string, version: number, known: Budget
     if (!isShape(path) && by !== 0) add.push({ key: counterKey('free', `${dimension}/${path}`), by, min: 0 })
   }
   // What an operator has set since goes with the revision that he set it under.
-  const { frozen, declaration: _, cut: __, ...rest } = known
+  const { frozen, declaration: _, cut: __, wrapUp: ___, warnAt: ____, ...rest } = known
   // Whoever declares a higher revision has seen why the tree was frozen; an operator who froze it says himself when it is over.
   const still = known.frozenBy === undefined || frozen === undefined ? {} : { frozen }
   const { windows, ...changes } = await changeWindows(store, path, known, record)
@@ -172,7 +173,7 @@ function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): 
 }
 
 /** What was declared, whatever an operator has set since. */
-function writeLimits({ limits: inForce, declaration: limits = inForce, windows = {} }: BudgetRecord): string {
+function writeLimits({ limits: inForce, declaration: limits = inForce, windows = {}, wrapUp, warnAt }: BudgetRecord): string {
   const inAll = writeAmounts(limits)
   const perWindow = Object.keys(windows)
     .sort()
@@ -180,7 +181,12 @@ function writeLimits({ limits: inForce, declaration: limits = inForce, windows =
       const { per, timeZone = '', rolling, limits: of } = windows[name]!
       return `${writeAmounts(of)} per ${per}${rolling === undefined ? '' : ` (rolling in ${rolling} parts)`}${timeZone === '' ? '' : ` (${timeZone})`}`
     })
-  return [...(inAll === '' ? [] : [inAll]), ...perWindow].join('; ')
+  return [
+    ...(inAll === '' ? [] : [inAll]),
+    ...perWindow,
+    ...(wrapUp === undefined ? [] : [`${writeAmounts(wrapUp)} kept for a last answer`]),
+    ...(warnAt === undefined ? [] : [`warns at ${warnAt.join(', ')}`]),
+  ].join('; ')
 }
 
 function writeAmounts(limits: Amounts): string {

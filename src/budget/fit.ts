@@ -31,8 +31,7 @@ export function fitOf(legs: readonly Leg[], standings: readonly Standing[], { fi
   for (const [index, leg] of legs.entries()) {
     if (leg.over) continue
     const standing = standings[index]!
-    // A lowered limit comes before everybody who waits.
-    const room = standing.free - standing.cut
+    const room = standing.free - leg.kept
     // A window ends by itself; what does not is what has to be told.
     if (leg.amount > room + standing.out)
       never = never === undefined || leg.level.endsAtMs === undefined ? { fit: 'never', leg, standing } : never
@@ -44,6 +43,8 @@ export function fitOf(legs: readonly Leg[], standings: readonly Standing[], { fi
   return never ?? later ?? { fit: 'now', outputTokens }
 }
 
+const LAST_ANSWER = 'The budget for this work is used up but for a last answer. Stop now and answer with what you already have.'
+
 /** Says no for money, naming the level that binds and the smallest change that would pass. */
 export function budgetRefusal(
   fit: Exclude<Fit, { fit: 'now' }>,
@@ -53,7 +54,7 @@ export function budgetRefusal(
   const { agent, resource, smallest, waitedMs } = about
   const { limit, spent, free, out, suspense, cut } = standing
   const write = (amount: number): string => formatAmount(leg.dimension, amount)
-  const short = leg.amount - free
+  const short = leg.amount - (free - leg.kept)
   const window = parseWindowPath(leg.level.path)
   const { endsAtMs } = leg.level
   const ends = endsAtMs === undefined ? undefined : new Date(endsAtMs).toISOString()
@@ -70,5 +71,6 @@ export function budgetRefusal(
   // A counter of one tool says nothing about the rest of the run.
   const endsRun = isStandard(leg.dimension) && !isRate(leg.level.path) && Math.max(1, amountOf(smallest, leg.dimension)) > free + out - cut
   const message = `Budget \`${leg.level.path}\` has no room: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}). To pass: ${wouldPass}.`
-  return new Refusal('ERR_BUDGET_EXCEEDED', message, { agent, resource, budget, wouldPass, endsRun })
+  const last = leg.kept - cut >= Math.max(1, amountOf(smallest, leg.dimension)) ? { wrapUp: true, modelMessage: LAST_ANSWER } : {}
+  return new Refusal('ERR_BUDGET_EXCEEDED', message, { agent, resource, budget, wouldPass, endsRun, ...last })
 }

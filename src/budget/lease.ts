@@ -10,7 +10,7 @@ import type { Committer } from '../stores/group.ts'
 import type { Add, Batch, SetKey } from '../waist/batch.ts'
 import type { Allotments } from './allotment.ts'
 import type { Grant, HoldWriter } from './hold-writer.ts'
-import { amountsOf, cutOf, dimensionOf, legsLike, limitedDimensions, mergeAdds, type HeldLegs, type Level } from './legs.ts'
+import { amountsOf, dimensionOf, keptOf, legsLike, limitedDimensions, mergeAdds, type HeldLegs, type Level } from './legs.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 import { CORRECTABLE_MS, budgetKey, counterKey } from './record.ts'
 
@@ -279,7 +279,7 @@ export function createLeases({ committer, processes, holds, allotments, later, o
             ]),
         { key: counterKey('spent', leg), by: amountOf(used, dimension) },
         { key: counterKey('assumed', leg), by: amountOf(assumed, dimension) },
-        { key: counterKey('free', leg), by: free, min: more && free < 0 ? cutAt(lease.levels, leg) : 0 },
+        { key: counterKey('free', leg), by: free, min: more && free < 0 ? keptAt(lease.levels, leg) : 0 },
       ].filter(({ by }) => by !== 0)
     })
     const legs = legsWith(lease.grant.record.legs, left)
@@ -353,10 +353,10 @@ function leftAfter({ left }: Lease, { used, returned, wanted }: Move): Counts {
 
 const isEmpty = ({ used, returned, wanted, marks }: Move): boolean => marks.length === 0 && [used, returned, wanted].every(isNothing)
 
-/** What a lowered limit still waits for stays where it is. */
-function cutAt(levels: readonly Level[], leg: string): number {
+/** What is not to be leased stays where it is. */
+function keptAt(levels: readonly Level[], leg: string): number {
   const level = levels.find(({ path }) => leg === `${dimensionOf(leg)}/${path}`)
-  return level === undefined ? 0 : cutOf(level, dimensionOf(leg))
+  return level === undefined ? 0 : keptOf(level, dimensionOf(leg))
 }
 
 const legsWith = (legs: HeldLegs, amounts: Amounts): HeldLegs =>

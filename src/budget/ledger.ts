@@ -16,13 +16,14 @@ import { allotmentBatch, createAllotments, type ClosedAllotment } from './allotm
 import { createEnding, type Overrun } from './ending.ts'
 import { createHoldWriter, type Grant } from './hold-writer.ts'
 import { createLeases, type Lease } from './lease.ts'
-import { amountsWith, heldLegs, legsLike, legsOf, type Level } from './legs.ts'
+import { amountsWith, heldLegs, leftOf, legsLike, legsOf, type Level } from './legs.ts'
 import { createLending, type Drawn } from './lending.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
 import { createStoreTime } from './windows/store-time.ts'
 import { createWaitingLines } from './waiting-line.ts'
+import { createWarnings, type Warning } from './warnings.ts'
 import { homeOf } from './windows/window.ts'
 
 /** Options of {@link createLedger}. */
@@ -46,6 +47,8 @@ export interface LedgerOptions {
   /** Between two reports of what leases have spent, ms. */
   readonly tickMs: number
   readonly onTrouble: (error: unknown) => void
+  /** Told when a threshold of a budget was passed. */
+  readonly onWarning: (warning: Warning) => void
   /** Puts in order what processes have left that are known to be dead. */
   readonly succeed: () => Promise<void>
 }
@@ -79,6 +82,8 @@ export interface Ledger {
    * @throws {HoldfastError} When the store cannot answer now; try again later.
    */
   end(grant: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined>
+  /** What a model should be told that works on these levels: that little is left. */
+  noticeFor(levels: readonly Level[]): string | undefined
   /** Ends an allotment, such as that of a handoff: what is left goes back up. Safe to repeat. @throws {HoldfastError} `ERR_STORE` */
   closeAllotment(path: string): Promise<HandoffClosing>
   /** Ends those that this process has made. @throws {HoldfastError} `ERR_STORE` */
@@ -115,6 +120,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const { store } = committer
   const time = createStoreTime(store, now)
   const levels = createLevels(store, { time, commit: (batch) => committer.commit(batch) })
+  const warnings = createWarnings(options.onWarning)
   const lines = createWaitingLines((wake) => store.watch('free/', wake))
   const holds = createHoldWriter({ committer, processes, levels, boot: log.boot, observe, now })
   const allotments = createAllotments(committer, levels, log.boot)
@@ -126,6 +132,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     leases,
     levels,
     time,
+    warnings,
     end: endHeld,
     lease,
     overranMark: (holdId) => holds.placesOf(holdId).overran,
@@ -145,7 +152,8 @@ export function createLedger(options: LedgerOptions): Ledger {
       const path = await levels.of(request.path, observe)
       assertKnownDimensions(path, amountsWith(need.fixed, need.output.perToken, 1))
       assertPriced(path, request.action, observe)
-      const least = legsOf(path, amountsWith(need.fixed, need.output.perToken, need.output.minTokens), over)
+      const { wrapUp } = request.action
+      const least = legsOf(path, amountsWith(need.fixed, need.output.perToken, need.output.minTokens), over, wrapUp)
       if (!observe && (trial.refused || least.some(({ key }) => tight.has(key)))) {
         const fit = fitOf(least, await levels.standings(least), need)
         // No commit will tell that these levels have changed, or were frozen.
@@ -155,7 +163,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       }
       const amounts = amountsWith(need.fixed, need.output.perToken, outputTokens)
       assertAmounts('worst', amounts)
-      const legs = legsOf(path, amounts, over)
+      const legs = legsOf(path, amounts, over, wrapUp)
       writeIntent(request, amounts, outputTokens)
       const { agent, resource, allot } = request.action
       // What is allotted has gone to the child with this very commit; there is nothing to end.
@@ -172,6 +180,7 @@ export function createLedger(options: LedgerOptions): Ledger {
         : holds.write(grant, legs, joined(request.fragment, allotmentBatch(allot, legs, log.boot)), 'kids'))
       if (result.outcome === 'ok') {
         for (const { key } of legs) tight.delete(key)
+        for (const { level, dimension, free } of leftOf(legs, result.values)) warnings.note(path, level, dimension, free)
         if (allot !== undefined) processes.held(allot.budget)
         return { ...grant, version: result.version }
       }
@@ -321,6 +330,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     flush: () => lending.report(true),
     stop: () => lending.stop(),
     check: createBalanceCheck(committer, () => levels.known()),
+    noticeFor: (levels) => warnings.noticeFor(levels),
     closeAllotment,
     closeOwnAllotments: async () => recordClosed(await allotments.closeOwn()),
     sweep: async () => (await sweep()).suspended,
@@ -337,6 +347,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       options.leasing &&
       !observe &&
       action.allot === undefined &&
+      action.wrapUp !== true &&
       Object.values(fragment).every((part) => part?.length === 0) &&
       Object.values(amounts).some((amount) => amount > 0)
     )

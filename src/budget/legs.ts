@@ -28,15 +28,22 @@ export interface Leg {
   readonly amount: number
   /** Observe mode: it did not fit, so it is counted beside the equation. */
   readonly over: boolean
+  /** What is not for this action, and stays free: what a lowered limit waits for, and the slice for a last answer. */
+  readonly kept: number
 }
 
-/** The legs of an action: every dimension that a level limits and the action uses. */
-export function legsOf(levels: readonly Level[], amounts: Amounts, over: ReadonlySet<string>): readonly Leg[] {
+/**
+ * The legs of an action: every dimension that a level limits and the action uses.
+ *
+ * @param wrapUp - It may use what is kept for a last answer.
+ */
+export function legsOf(levels: readonly Level[], amounts: Amounts, over: ReadonlySet<string>, wrapUp = false): readonly Leg[] {
   return limitedBy(levels)
     .filter(({ dimension }) => amountOf(amounts, dimension) > 0)
     .map(({ dimension, level }) => {
       const key = `${dimension}/${level.path}`
-      return { key, dimension, level, amount: amounts[dimension]!, over: over.has(key) }
+      const kept = wrapUp ? cutOf(level, dimension) : keptOf(level, dimension)
+      return { key, dimension, level, amount: amounts[dimension]!, over: over.has(key), kept }
     })
 }
 
@@ -57,11 +64,10 @@ export const limitedDimensions = (levels: readonly Level[]): ReadonlySet<string>
 
 /** Takes the legs from `free` into a column; the whole batch is refused when one of them does not fit. */
 export function takeAdds(legs: readonly Leg[], levels: readonly Level[], column: 'out' | 'kids'): readonly Add[] {
-  const taken = legs.flatMap(({ key, level, dimension, amount, over }) => {
+  const taken = legs.flatMap(({ key, level, dimension, amount, over, kept }) => {
     if (over) return [{ key: counterKey('over', key), by: amount }]
     return [
-      // What a lowered limit still waits for stays where it is.
-      { key: counterKey('free', key), by: startOf(level, dimension) - amount, min: cutOf(level, dimension) },
+      { key: counterKey('free', key), by: startOf(level, dimension) - amount, min: kept },
       { key: counterKey(column, key), by: amount },
     ]
   })
@@ -77,6 +83,22 @@ export function takeAdds(legs: readonly Leg[], levels: readonly Level[], column:
   return [...taken, ...untouched]
 }
 
+/** What is free after a take, from the values of its adds; nothing when an earlier try was the one that was applied. */
+export function leftOf(
+  legs: readonly Leg[],
+  values: readonly number[],
+): readonly { readonly level: Level; readonly dimension: string; readonly free: number }[] {
+  let at = 0
+  const left = []
+  for (const { level, dimension, over } of legs) {
+    const free = values[at]
+    // As in `takeAdds`: one add for what is over, else two.
+    at += over ? 1 : 2
+    if (!over && free !== undefined) left.push({ level, dimension, free })
+  }
+  return left
+}
+
 /** A level that is created by a take starts from its limit: its `free` is absent, so it counts as 0. */
 function startOf({ version, record }: Level, dimension: string): number {
   return version === 0 ? record.limits[dimension]! : 0
@@ -84,6 +106,10 @@ function startOf({ version, record }: Level, dimension: string): number {
 
 /** What a lowered limit still waits for, in one dimension of a level. */
 export const cutOf = ({ record: { cut } }: Level, dimension: string): number => (cut === undefined ? 0 : amountOf(cut, dimension))
+
+/** What stays free in one dimension of a level, whatever is asked for: that, and the slice for a last answer. */
+export const keptOf = (level: Level, dimension: string): number =>
+  cutOf(level, dimension) + (level.record.wrapUp === undefined ? 0 : amountOf(level.record.wrapUp, dimension))
 
 /** A held leg as it lies in the hold's record. */
 export interface HeldLeg {

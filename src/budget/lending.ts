@@ -10,6 +10,7 @@ import type { Grant } from './hold-writer.ts'
 import type { Lease, Leases } from './lease.ts'
 import { legsOf, limitedDimensions, type Level } from './legs.ts'
 import { endOf, type Levels } from './levels.ts'
+import type { Warnings } from './warnings.ts'
 import type { StoreTime } from './windows/store-time.ts'
 
 /** What this process knows of its own use of one budget. */
@@ -40,6 +41,7 @@ export interface LendingOptions {
   readonly leases: Leases
   readonly levels: Levels
   readonly time: StoreTime
+  readonly warnings: Warnings
   readonly end: End
   /** Takes a chunk of this size as a new lease; `undefined` when it is not there. */
   readonly lease: (path: string, amounts: Amounts) => Promise<Lease | undefined>
@@ -100,7 +102,18 @@ export const CHUNK_POLICY: Readonly<Record<'busyCalls' | 'busyMs' | 'firstChunk'
 const recallKey = (path: string): string => `recall/${path}`
 
 /** Makes the lending of this process. */
-export function createLending({ committer, leases, levels, time, end, lease, overranMark, tickMs, onTrouble }: LendingOptions): Lending {
+export function createLending({
+  committer,
+  leases,
+  levels,
+  time,
+  warnings,
+  end,
+  lease,
+  overranMark,
+  tickMs,
+  onTrouble,
+}: LendingOptions): Lending {
   const { store } = committer
   const pools = new Map<string, Pool>()
   /** What was used beyond what was held, by hold, until the ledger has it: the same grant, however often it is tried. */
@@ -199,7 +212,8 @@ export function createLending({ committer, leases, levels, time, end, lease, ove
   async function callsThatFit(known: readonly Level[], amounts: Amounts, most: number): Promise<number> {
     const legs = legsOf(known, amounts, new Set())
     const standings = await levels.standings(legs)
-    return Math.min(most, ...standings.map(({ free }, index) => Math.floor(free / SHARE / legs[index]!.amount)))
+    for (const [index, { free }] of standings.entries()) warnings.note(known, legs[index]!.level, legs[index]!.dimension, free)
+    return Math.min(most, ...standings.map(({ free }, index) => Math.floor((free - legs[index]!.kept) / SHARE / legs[index]!.amount)))
   }
 
   async function endDrawn(grant: Drawn, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {

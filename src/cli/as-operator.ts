@@ -2,7 +2,7 @@
 // those of the program, with who did it and why.
 
 import { InvalidArgumentError, type Command } from 'commander'
-import { toAmounts, type BudgetDeclaration } from '../budget/record.ts'
+import { toAmounts, type BudgetDeclaration } from '../budget/declaration.ts'
 import { openKernel, type Kernel } from '../kernel/open-kernel.ts'
 import type { KernelEvent } from '../kernel/events.ts'
 import type { Evidence, GivenAmounts } from '../kernel/operator.ts'

@@ -2,7 +2,8 @@
 
 import type { Command } from 'commander'
 import type { LimitChange } from '../budget/operator.ts'
-import { budgetKey, levelsOf, toAmounts, type BudgetDeclaration, type BudgetRecord } from '../budget/record.ts'
+import { toAmounts, type BudgetDeclaration } from '../budget/declaration.ts'
+import { budgetKey, levelsOf, type BudgetRecord } from '../budget/record.ts'
 import type { BudgetLine } from '../budget/report.ts'
 import { fitOf } from '../budget/fit.ts'
 import { legsOf } from '../budget/legs.ts'

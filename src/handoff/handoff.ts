@@ -3,7 +3,7 @@
 // only be narrower. Closing brings back what is left.
 
 import type { Ledger } from '../budget/ledger.ts'
-import { toRecord } from '../budget/record.ts'
+import { toRecord } from '../budget/declaration.ts'
 import { AuthGuardian } from '../guardian/auth-guardian.ts'
 import { formatAmount, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'

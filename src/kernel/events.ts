@@ -4,6 +4,7 @@ export interface KernelEvent {
    * - `assumed`: an answer came without usage and was charged at worst; the message carries the fix
    * - `escape`: two layers counted differently, or a call went past the kernel
    * - `overrun`: a call used more than its worst case
+   * - `budget-low`: a threshold (`warnAt`) of a budget was passed
    * - `suspended`: the holds of a silent process were moved to suspense
    * - `not-succeeded`: what a dead process held stays in suspense, since its chain cannot be believed
    * - `unbalanced`: the columns of a budget do not add up, so its tree is frozen
@@ -17,6 +18,7 @@ export interface KernelEvent {
     | 'assumed'
     | 'escape'
     | 'overrun'
+    | 'budget-low'
     | 'suspended'
     | 'not-succeeded'
     | 'unbalanced'

@@ -106,6 +106,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
     owner,
     amounts: grant.amounts,
     caps: grant.outputTokens > 0 ? { maxOutputTokens: grant.outputTokens } : {},
+    notice: ledger.noticeFor(grant.levels),
     deadlineAtMs,
     get state() {
       return ended?.how ?? 'held'

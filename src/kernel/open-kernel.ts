@@ -13,7 +13,7 @@ import { declareBudgets } from '../budget/declare.ts'
 import { createLedger } from '../budget/ledger.ts'
 import { takeCuts } from '../budget/operator.ts'
 import { GRACE_MS, LEASE_TTL_MS, createProcesses, type Processes } from '../budget/processes.ts'
-import type { BudgetDeclaration } from '../budget/record.ts'
+import type { BudgetDeclaration } from '../budget/declaration.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
 import { Blackboard } from '../blackboard/blackboard.ts'
 import { createNamespaces, type NamespaceAccess } from '../blackboard/namespaces.ts'
@@ -236,6 +236,10 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     leasing: settings.leasing,
     tickMs: TICK_SHARE * leaseTtlMs,
     onTrouble: trouble,
+    onWarning({ message, ...warning }) {
+      chain.append('event', { type: 'budget-low', ...warning })
+      emit({ type: 'budget-low', message })
+    },
     committer,
     processes,
     log: chain,

@@ -3,7 +3,7 @@
 
 import { correctCharge, endSuspended, type HoldEnd, type HoldName } from '../budget/operator-holds.ts'
 import { freezeBudget, setLimits, unfreezeBudget, type LimitChange } from '../budget/operator.ts'
-import { toAmounts } from '../budget/record.ts'
+import { toAmounts } from '../budget/declaration.ts'
 import type { Json } from '../lib/canonical-json.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import type { Committer } from '../stores/group.ts'

@@ -48,8 +48,9 @@ const MAX_RESOURCE_LENGTH = 1_024
  * Makes the scope of an agent at work on a task.
  *
  * @param ownGates - Asked after those of the kernel: they can only narrow what these allow.
+ * @param wrapUp - Its actions are the last answer, for which a budget may have kept something.
  */
-export function createScope(identity: ScopeIdentity, context: ScopeContext, ownGates: readonly Gate[] = []): Scope {
+export function createScope(identity: ScopeIdentity, context: ScopeContext, ownGates: readonly Gate[] = [], wrapUp = false): Scope {
   assertName('agent', identity.agent)
   assertName('task', identity.task)
   parsePath('budget', identity.budget)
@@ -63,7 +64,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     assertResource('action.resource', action.resource)
     assertWorst(action)
     const args = canonicalJson(action.args ?? null, { dropUndefined: true })
-    return { ...action, agent, task, argsHash: sha256(args) }
+    return { ...action, ...(wrapUp ? { wrapUp } : {}), agent, task, argsHash: sha256(args) }
   }
 
   async function begin(action: Action, options?: BeginOptions): Promise<Hold> {
@@ -265,6 +266,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       const scopeOf = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)
       return openHandoff(scope, ownGates, request, { store, ledger, record, scopeOf }, options)
     },
+    wrapUp: () => createScope(identity, context, ownGates, true),
     enter: (fn) => inRun(() => withAmbient({ scope }, fn)),
     get refusal() {
       return currentRun() === undefined ? latest : currentRun()!.refusal

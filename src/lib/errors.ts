@@ -94,6 +94,8 @@ export interface RefusalDetails {
   readonly wouldPass?: string
   /** True when nothing of the kind fits any more, so that the whole run is over and the answer is remembered. */
   readonly endsRun?: boolean
+  /** True when there is still what the budget keeps for a last answer: `scope.wrapUp()` may use it. */
+  readonly wrapUp?: boolean
   /** True when this answer was remembered from an earlier refusal of the same run. */
   readonly latched?: boolean
   /** What the model is told. No ids, no limits, no arguments, no secrets. */

@@ -24,6 +24,8 @@ export interface Action {
   readonly output?: OutputBound
   /** The least that any action of this kind could use: when not even that is left, the run is over. */
   readonly smallest?: Amounts
+  /** The last answer of its work: it may use what the budget keeps for that. @default false */
+  readonly wrapUp?: boolean
   /** A write that happens in the same commit as the hold, or not at all. A check in it that fails is `ERR_CONFLICT`. */
   readonly with?: Batch
   /** Set when the price is not known: why, and the line that mends it. Refused wherever a budget limits `usd`. */

@@ -34,6 +34,8 @@ export interface Hold extends Settlement {
   readonly amounts: Amounts
   /** What the action was narrowed to. */
   readonly caps: Caps
+  /** What the model should be told with this call: that most of its budget is used up. Absent as long as there is enough. */
+  readonly notice: string | undefined
   /** Unix ms; past it the hold is charged at worst. */
   readonly deadlineAtMs: number
   readonly state: 'held' | 'settled' | 'released' | 'charged'

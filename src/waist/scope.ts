@@ -66,6 +66,11 @@ export interface Scope extends ScopeIdentity {
    * @throws {TypeError} {RangeError} For a request that cannot be understood, or a path deeper than 8 levels.
    */
   handoff(request: HandoffRequest, options?: BeginOptions): Promise<Handoff>
+  /**
+   * The same scope for the last answer of its work: its actions may use what budgets keep for that (`wrapUp`), so an
+   * agent that was refused can still say what it has.
+   */
+  wrapUp(): Scope
   /** Runs `fn` with this scope as the ambient one, as one run. */
   enter<T>(fn: () => T): T
   /**

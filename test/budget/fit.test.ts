@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { line, open, refusalOf, take } from './bench.ts'
-import type { BudgetDeclaration } from '../../src/budget/record.ts'
+import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
 import type { Action, OutputBound } from '../../src/waist/action.ts'
 
 const output = (tokens: number, minTokens: number, perToken: OutputBound['perToken']): Partial<Action> => ({

@@ -4,7 +4,7 @@
 import { declareBudgets } from '../../src/budget/declare.ts'
 import { createLedger, type Ledger, type TakeRequest } from '../../src/budget/ledger.ts'
 import { createProcesses } from '../../src/budget/processes.ts'
-import type { BudgetDeclaration } from '../../src/budget/record.ts'
+import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
 import type { Amounts } from '../../src/lib/amounts.ts'
 import { groupCommits } from '../../src/stores/group.ts'
 import type { Store } from '../../src/stores/store.ts'
@@ -25,6 +25,7 @@ export function ledgerOf(store: Store, boot = 'boot'): Ledger {
   const log = { boot, append: ignore, head: () => ({ count: 0, hash: '' }), noteStoreHead: ignore }
   const later = (work: () => Promise<void>): void => void work()
   return createLedger({
+    onWarning: () => undefined,
     committer,
     processes,
     log,

@@ -4,7 +4,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { line, money, open, refusalOf, take } from './bench.ts'
-import type { BudgetDeclaration } from '../../src/budget/record.ts'
+import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
 
 const DEEP = 'a/b/c/d/e/f/g/h'
 const LEVELS = DEEP.split('/').map((_, index, names) => names.slice(0, index + 1).join('/'))

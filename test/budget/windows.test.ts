@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { findDamage } from '../../src/cli/damage.ts'
-import type { BudgetDeclaration } from '../../src/budget/record.ts'
+import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
 import { openKernel, type KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { faultyStore, seededRandom } from '../../src/testing/faulty-store.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
