@@ -17,6 +17,8 @@ export interface Exchange {
   readonly original: Readonly<Record<string, unknown>>
   readonly drains: Drains
   readonly unbilledStatuses: readonly number[] | undefined
+  /** The budget to pause where the provider says to slow down. */
+  readonly account: string | undefined
 }
 
 /** Settles with what the answer says; charges the worst case, and says so, when it says nothing usable. */
@@ -86,9 +88,24 @@ function causesOf(error: unknown): readonly ErrorFields[] {
 }
 
 /** Ends an exchange that was answered with an error. */
-export async function endFailed(status: number, { settlement, unbilledStatuses }: Exchange): Promise<void> {
+export async function endFailed({ status, headers }: Response, { scope, settlement, unbilledStatuses, account }: Exchange): Promise<void> {
+  const waitMs = account === undefined ? undefined : retryAfterMs(status, headers)
+  if (waitMs !== undefined) scope.pause(account!, waitMs, `the provider answered ${status} and asked for ${waitMs} ms`)
   if (isUnbilled(status, unbilledStatuses)) await settlement.release(`status ${status} is not billed`)
   else await settlement.charge(`status ${status} may have been billed`)
+}
+
+/** How long a provider asks to wait, ms: `retry-after-ms`, or `retry-after` in seconds or as a date; `undefined` where it does not. */
+function retryAfterMs(status: number, headers: Headers): number | undefined {
+  if (status !== 429 && status !== 503) return undefined
+  const [exact, rough] = [headers.get('retry-after-ms'), headers.get('retry-after')]
+  const waits = [
+    exact === null ? Number.NaN : Number(exact),
+    rough === null ? Number.NaN : Number(rough) * 1_000,
+    rough === null ? Number.NaN : Date.parse(rough) - Date.now(),
+  ]
+  const waitMs = waits.find((ms) => Number.isFinite(ms) && ms > 0)
+  return waitMs === undefined ? undefined : Math.ceil(waitMs)
 }
 
 /** A stream that broke after its usage was there is settled with it; before, nobody knows. `reason` is bounded and quotes nobody. */

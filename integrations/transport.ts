@@ -30,6 +30,11 @@ export interface GuardOptions extends ModelCallOptions {
    * they cost nothing that a budget should know of. An endpoint that can be metered is metered all the same. @default none
    */
   readonly passthrough?: readonly string[]
+  /**
+   * Path of the budget of the account that pays for these calls, one of the scope's: where the provider says to slow
+   * down (429 with `Retry-After`), it is paused for everybody who counts on it. @default nothing is paused
+   */
+  readonly account?: string
   /** Most streams that are read to their usage after the caller left, at the same time. Beyond it they are cut and charged at worst. @default 16 */
   readonly maxDrains?: number
   /** How long such a stream is read on, ms. @default 30000 */
@@ -104,7 +109,8 @@ async function attempt(request: OutgoingRequest, source: ScopeSource, options: G
     request.signal.throwIfAborted()
   }
   const prepared = endpoint.prepare(body, capFor(call, hold), options.outputCapField ?? 'max_completion_tokens')
-  const exchange: Exchange = { scope, endpoint, call, settlement, original: body, drains, unbilledStatuses: options.unbilledStatuses }
+  const { unbilledStatuses, account } = options
+  const exchange: Exchange = { scope, endpoint, call, settlement, original: body, drains, unbilledStatuses, account }
   const init = { ...request.init, headers, body: prepared === body ? text : JSON.stringify(prepared) }
   return exchangeOver(send, { ...request, init }, exchange)
 }
@@ -141,8 +147,9 @@ async function holdFor(
   return { hold, settlement: hold.claim()! }
 }
 
-function belongsTo({ owner }: Hold, { boot, agent, task, budget }: Scope): boolean {
-  return owner.boot === boot && owner.agent === agent && owner.task === task && owner.budget === budget
+function belongsTo({ owner }: Hold, { boot, agent, task, budget, also }: Scope): boolean {
+  const same = owner.boot === boot && owner.agent === agent && owner.task === task && owner.budget === budget
+  return same && String(owner.also) === String(also)
 }
 
 /** The cap to send: the kernel's, where the request has none or a larger one. */
@@ -174,7 +181,7 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingR
   }
   if (!response.ok) {
     passAbortOn(signal, upstream, response.body)
-    await endFailed(response.status, exchange)
+    await endFailed(response, exchange)
     return response
   }
   if (response.body !== null && isEventStream(response, exchange)) {
@@ -204,7 +211,7 @@ function passAbortOn(signal: AbortSignal | undefined, upstream: AbortController,
 /** Reads a whole answer and settles it. Of an error, whose hold ends by its status alone, it reads nothing. */
 async function settleWhole(response: Response, exchange: Exchange): Promise<string> {
   if (!response.ok) {
-    await endFailed(response.status, exchange)
+    await endFailed(response, exchange)
     await response.body?.cancel()
     return ''
   }

@@ -11,6 +11,8 @@ import { verifyChain, wholeLines, type StoredHead } from './verify.ts'
 /** What a chain says of one hold. */
 export interface HoldFacts {
   readonly budget: string
+  /** Further budgets that count it. */
+  readonly also?: readonly string[]
   readonly amounts: Amounts
   /** The lease that it was drawn from. */
   readonly lease?: string
@@ -72,9 +74,16 @@ export async function lastWords(directory: string, boot: string, storeId: string
 }
 
 function note(holds: Map<string, HoldFacts>, record: AuditRecord): void {
-  const { kind, hold, budget, amounts, lease, outcome, used } = record as AuditRecord &
+  const { kind, hold, budget, also, amounts, lease, outcome, used } = record as AuditRecord &
     Record<'hold' | 'budget' | 'lease' | 'outcome', string>
-  if (kind === 'intent') holds.set(hold, { budget, amounts: amounts as Amounts, ...(lease === undefined ? {} : { lease }), charged: false })
+  if (kind === 'intent')
+    holds.set(hold, {
+      budget,
+      ...(also === undefined ? {} : { also: also as readonly string[] }),
+      amounts: amounts as Amounts,
+      ...(lease === undefined ? {} : { lease }),
+      charged: false,
+    })
   const known = kind === 'outcome' ? holds.get(hold) : undefined
   if (known === undefined) return
   if (outcome === 'charged') holds.set(hold, { ...known, charged: true })

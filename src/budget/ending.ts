@@ -67,7 +67,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         await ended(grant)
         return overrun ? overrunBefore(grant) : undefined
       }
-      const freeze = uncovered() && !observe ? await freezing(grant.path) : undefined
+      const freeze = uncovered() && !observe ? await freezing([...unabsorbed].filter((leg) => !above.has(leg)).map(pathOf)) : undefined
       const left = [
         ...(how === 'charge' ? [{ key: charged, value: grant.record as never }] : []),
         ...(grant.endMark === undefined ? [] : [{ key: grant.endMark, value: 1 }]),
@@ -129,8 +129,9 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
   }
 
   /** Ended by an earlier try, whose reply was lost: what that did to the tree, the store knows. */
-  async function overrunBefore({ path }: Grant): Promise<Overrun> {
-    if ((await rootOf(path)).record.frozen !== undefined) return 'frozen'
+  async function overrunBefore({ levels: known }: Grant): Promise<Overrun> {
+    const roots = await Promise.all([...new Set(known.map(({ path }) => levelsOf(path)[0]!))].map(rootOf))
+    if (roots.some(({ record }) => record.frozen !== undefined)) return 'frozen'
     return observe ? 'over' : 'covered'
   }
 
@@ -178,7 +179,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
 
   async function writeRecord(grant: Grant): Promise<Grant> {
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
-      const result = await holds.write({ ...grant, levels: await levels.of(grant.path, true) }, [], {})
+      const result = await holds.write({ ...grant, levels: await levels.of(grant.path, true, grant.record.also) }, [], {})
       if (result.outcome === 'ok') return { ...grant, version: result.version }
       if (result.outcome !== 'conflict') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result })
       holds.learn(result.which, {})
@@ -186,12 +187,15 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
   }
 
-  /** An overrun that no free money covers: the assumption behind the limit is broken, so the whole tree stops. */
-  async function freezing(path: string): Promise<Batch> {
-    const { key, record, version } = await rootOf(path)
-    levels.forget(key)
+  /** An overrun that no free money covers: the assumption behind the limit is broken, so its whole tree stops. */
+  async function freezing(paths: readonly string[]): Promise<Batch> {
+    const roots = await Promise.all([...new Set(paths.map((path) => levelsOf(path)[0]!))].map(rootOf))
     const frozen = 'a call used more than its worst case, and no free money covered it'
-    return { check: [{ key, version }], set: [{ key, value: { ...record, frozen } }] }
+    for (const { key } of roots) levels.forget(key)
+    return {
+      check: roots.map(({ key, version }) => ({ key, version })),
+      set: roots.map(({ key, record }) => ({ key, value: { ...record, frozen } })),
+    }
   }
 
   async function rootOf(path: string): Promise<{ readonly key: string; readonly record: BudgetRecord; readonly version: number }> {
@@ -205,6 +209,9 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
 
 const pick = (legs: HeldLegs, which: (key: string) => boolean): HeldLegs =>
   Object.fromEntries(Object.entries(legs).filter(([key]) => which(key)))
+
+/** The path of a leg such as `usd/acme`. */
+const pathOf = (leg: string): string => leg.slice(leg.indexOf('/') + 1)
 
 /** `free/usd/acme` is the column `free` of the leg `usd/acme`. */
 const splitKey = (key: string) => [key.slice(0, key.indexOf('/')), key.slice(key.indexOf('/') + 1)] as const

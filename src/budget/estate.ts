@@ -17,6 +17,8 @@ import type { HoldRecord, Processes } from './processes.ts'
 /** What is known of one of its holds. */
 export interface EstateHold {
   readonly budget: string
+  /** Further budgets that count it. */
+  readonly also?: readonly string[]
   readonly amounts: Amounts
   readonly lease?: string
   readonly used?: Amounts
@@ -80,7 +82,7 @@ export async function settleEstate({ committer, boot, holds: facts, observe, now
       path: record.path,
       amounts: amountsOf(record.legs),
       outputTokens: 0,
-      levels: await levels.of(record.path, true),
+      levels: await levels.of(record.path, true, record.also),
       record,
       version,
     }
@@ -98,14 +100,14 @@ export async function settleEstate({ committer, boot, holds: facts, observe, now
   }
 
   /** A lease pays for a hold what the hold had; what a call used beyond that is in the books, or has to be put there. */
-  async function endOverrun(holdId: string, { used = {}, amounts, budget }: EstateHold): Promise<void> {
+  async function endOverrun(holdId: string, { used = {}, amounts, budget, also }: EstateHold): Promise<void> {
     const over = beyond(used, amounts)
     if (isNothing(over)) return
     const { held, overran } = holds.placesOf(holdId)
     const [done, begun] = await store.read([overran, held])
     if (done !== null) return
-    const known = await levels.of(budget, true)
-    const record = { path: budget, agent: '', resource: 'overrun', atMs: now(), legs: {} }
+    const known = await levels.of(budget, true, also)
+    const record = { path: budget, ...(also === undefined ? {} : { also }), agent: '', resource: 'overrun', atMs: now(), legs: {} }
     const version = begun === null || begun === undefined ? 0 : undefined
     await end({ holdId, path: budget, amounts: {}, outputTokens: 0, levels: known, record, version, endMark: overran }, over, 'settle')
   }
@@ -115,7 +117,7 @@ export async function settleEstate({ committer, boot, holds: facts, observe, now
     const [mark] = await store.read([holds.placesOf(holdId).charged])
     if (mark === null || mark === undefined) return
     const { nonce: _, ...record } = mark.value as unknown as HoldRecord
-    const known = await levels.of(record.path, true)
+    const known = await levels.of(record.path, true, record.also)
     const grant = { holdId, path: record.path, amounts: amountsOf(record.legs), outputTokens: 0, levels: known, record, version: undefined }
     await end(grant, used!, 'settle')
   }

@@ -7,7 +7,7 @@ import { newNonce } from '../lib/ids.ts'
 import type { Batch } from '../waist/batch.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
 import type { Lease } from './lease.ts'
-import { takeAdds, type Leg, type Level } from './legs.ts'
+import { mergeAdds, takeAdds, type Leg, type Level } from './legs.ts'
 import type { Levels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 import { budgetKey, counterKey } from './record.ts'
@@ -89,7 +89,7 @@ export function createHoldWriter({ committer, processes, levels, boot, observe, 
     nonces.set(record, nonce)
     const batch: Batch = {
       check: [...identity.map((key) => ({ key, version: 0 })), ...ticket.check, ...known.flatMap(levelChecks), ...(fragment.check ?? [])],
-      add: [...takeAdds(legs, known, column), ...known.flatMap(birth), ...(fragment.add ?? [])],
+      add: [...takeAdds(legs, known, column), ...mergeAdds(known.flatMap(birth)), ...(fragment.add ?? [])],
       set: [
         { key: held, value: { ...record, nonce } as never },
         ...ticket.set,

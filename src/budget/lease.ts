@@ -334,7 +334,7 @@ export function createLeases({ committer, processes, holds, allotments, later, o
   const damage = (which: string): HoldfastError => new HoldfastError('ERR_DAMAGE', `${store.name}: ${which} holds less than was put there.`)
 
   return {
-    at: (path) => [...leases].filter((lease) => path === undefined || lease.path === path || lease.path.startsWith(`${path}/`)),
+    at: (path) => [...leases].filter((lease) => path === undefined || lease.levels.some((level) => level.path === path)),
     open,
     draw,
     end,

@@ -6,8 +6,6 @@ import { assertAmounts, zeroed, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import type { Committer } from '../stores/group.ts'
-import type { ProposedAction } from '../waist/action.ts'
-import type { Batch } from '../waist/batch.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Log } from '../waist/log.ts'
 import { createBalanceCheck, type Imbalance } from './balance.ts'
@@ -22,6 +20,7 @@ import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
 import { createStoreTime } from './windows/store-time.ts'
+import { alsoOf, assertPriced, fragmentRefused, isLeasable, joined, placeOf, type TakeRequest } from './take-request.ts'
 import { createWaitingLines } from './waiting-line.ts'
 import { createWarnings, type Warning } from './warnings.ts'
 import { homeOf } from './windows/window.ts'
@@ -51,20 +50,6 @@ export interface LedgerOptions {
   readonly onWarning: (warning: Warning) => void
   /** Puts in order what processes have left that are known to be dead. */
   readonly succeed: () => Promise<void>
-}
-
-/** What `begin` asks of the ledger. */
-export interface TakeRequest {
-  readonly holdId: string
-  readonly path: string
-  readonly action: ProposedAction
-  /** What is to happen in the same commit. */
-  readonly fragment: Batch
-  /** When the action began to wait, by `performance.now()`. */
-  readonly startedAt: number
-  /** What the trail has of this hold: its last intent, as JSON. Kept from take to take. */
-  readonly trail: { intent?: string }
-  readonly signal?: AbortSignal
 }
 
 /** The ledger of one process on one store. */
@@ -149,7 +134,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     let outputTokens = need.output.tokens
     for (let attempts = 0; attempts < MAX_ATTEMPTS; attempts++) {
       assertOpen()
-      const path = await levels.of(request.path, observe)
+      const path = await levels.of(request.path, observe, request.also)
       assertKnownDimensions(path, amountsWith(need.fixed, need.output.perToken, 1))
       assertPriced(path, request.action, observe)
       const { wrapUp } = request.action
@@ -168,7 +153,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       const { agent, resource, allot } = request.action
       // What is allotted has gone to the child with this very commit; there is nothing to end.
       const held = allot === undefined ? { amounts, legs: heldLegs(legs) } : { amounts: {}, legs: {} }
-      const record = { path: request.path, agent, resource, atMs: now(), legs: held.legs }
+      const record = { ...placeOf(request.path, request.also), agent, resource, atMs: now(), legs: held.legs }
       const grant = { holdId: request.holdId, path: request.path, amounts: held.amounts, outputTokens, levels: path, record, version: 0 }
       // Nothing to hold and nothing to write: no commit at all.
       if (legs.length === 0 && Object.values(request.fragment).every((part) => part?.length === 0)) {
@@ -216,22 +201,29 @@ export function createLedger(options: LedgerOptions): Ledger {
     log.append('outcome', { hold: grant.holdId, budget: grant.path, outcome: 'released', used: nothing, reason })
   }
 
-  function writeIntent({ holdId, path, action, trail }: TakeRequest, amounts: Amounts, outputTokens: number, lent?: Lease): void {
+  function writeIntent({ holdId, path, also, action, trail }: TakeRequest, amounts: Amounts, outputTokens: number, lent?: Lease): void {
     const intent = JSON.stringify([amounts, lent?.id])
     if (trail.intent === intent) return
     const { agent, task, kind, resource, argsHash } = action
     const more = { ...(outputTokens > 0 ? { outputTokens } : {}), ...(lent === undefined ? {} : { lease: lent.id }) }
-    log.append('intent', { hold: holdId, budget: path, agent, task, action: kind, resource, argsHash, amounts, ...more })
+    log.append('intent', { hold: holdId, budget: path, ...alsoOf(also), agent, task, action: kind, resource, argsHash, amounts, ...more })
     trail.intent = intent
   }
 
   /** A chunk of a budget, taken as one hold; `undefined` when it is not there, or nobody knows. */
-  async function lease(path: string, amounts: Amounts): Promise<Lease | undefined> {
-    const known = await levels.of(path)
+  async function lease(path: string, also: readonly string[], amounts: Amounts): Promise<Lease | undefined> {
+    const known = await levels.of(path, false, also)
     const legs = legsOf(known, amounts, new Set())
     const holdId = newId()
     log.append('lease', { lease: holdId, budget: path, amounts })
-    const record = { path, agent: '', resource: 'lease', atMs: now(), legs: heldLegs(legs), reported: { used: {}, assumed: {} } }
+    const record = {
+      ...placeOf(path, also),
+      agent: '',
+      resource: 'lease',
+      atMs: now(),
+      legs: heldLegs(legs),
+      reported: { used: {}, assumed: {} },
+    }
     const grant = { holdId, path, amounts, outputTokens: 0, levels: known, record, version: 0 }
     const result = await holds.write(grant, legs, {})
     if (result.outcome === 'ok') return leases.open({ ...grant, version: result.version })
@@ -242,11 +234,17 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   /** What this action needs, from what this process has leased; without waiting for anybody, if there is enough. */
   function draw(request: TakeRequest, { fixed, output }: Need): Grant | undefined {
-    const { holdId, path, action } = request
+    const { holdId, path, also, action } = request
     const amounts = amountsWith(fixed, output.perToken, output.tokens)
-    const lent = lending.draw(path, holdId, amounts)
+    const lent = lending.draw(path, also, holdId, amounts)
     if (lent === undefined) return undefined
-    const record = { path, agent: action.agent, resource: action.resource, atMs: now(), legs: legsLike(lent.grant.record.legs, amounts) }
+    const record = {
+      ...placeOf(path, also),
+      agent: action.agent,
+      resource: action.resource,
+      atMs: now(),
+      legs: legsLike(lent.grant.record.legs, amounts),
+    }
     const grant: Drawn = { holdId, path, amounts, outputTokens: output.tokens, levels: lent.levels, record, version: 0, lease: lent }
     try {
       assertKnownDimensions(lent.levels, amounts)
@@ -266,9 +264,16 @@ export function createLedger(options: LedgerOptions): Ledger {
     // Without a single output token there is no answer to pay for, and a cap of 0 would read as none.
     const need: Need = { fixed: allot?.limits ?? worst, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
     const trial: Trial = { request, need, refused: false }
-    let last: Exclude<Fit, { fit: 'now' }> | undefined
+    /** What it waits for. */
+    let last: { readonly path: string; readonly refusal: () => Refusal } | undefined
     const tryOnce = async (): Promise<Grant | undefined> => {
-      let answer = await attempt(trial)
+      const paused = (error: unknown): undefined => {
+        const { retryAtMs } = Refusal.isInstance(error) ? error.details : {}
+        if (retryAtMs === undefined || !isBefore(retryAtMs, until)) throw error
+        last = { path: request.path, refusal: () => error as Refusal }
+      }
+      let answer = await attempt(trial).catch(paused)
+      if (answer === undefined) return undefined
       // Before it is refused for money, what this process has idle goes back, and the holds of dead processes are looked at: they will not come back.
       if ('fit' in answer && (await lending.giveBack(homeOf(answer.leg.level.path)))) answer = await attempt(trial)
       if ('fit' in answer) {
@@ -276,28 +281,32 @@ export function createLedger(options: LedgerOptions): Ledger {
         if (suspended + closed > 0) answer = await attempt(trial)
       }
       if (!('fit' in answer)) return answer
-      if (answer.fit === 'never' && !endsBefore(answer.leg.level, until)) throw budgetRefusal(answer, about())
-      last = answer
-      if (waitMs > 0) void lending.recall(homeOf(answer.leg.level.path)).catch(onTrouble)
+      const found = answer
+      const { leg } = found
+      const refusal = (): Refusal => budgetRefusal(found, about())
+      // A window that is over soon is waited for like money that comes back.
+      if (answer.fit === 'never' && !isBefore(leg.level.endsAtMs ?? Infinity, until)) throw refusal()
+      last = { path: homeOf(leg.level.path), refusal }
+      if (waitMs > 0) void lending.recall(last.path).catch(onTrouble)
       return undefined
     }
     const about = () => ({ agent, resource, smallest, waitedMs: Math.round(performance.now() - startedAt) })
     const until = startedAt + waitMs
     const amounts = amountsWith(need.fixed, need.output.perToken, need.output.tokens)
-    const ahead = lines.busy(levelsOf(request.path))
-    if (ahead === undefined && isLeasable(request, amounts)) {
+    const ahead = lines.busy([request.path, ...request.also].flatMap(levelsOf))
+    if (options.leasing && !observe && ahead === undefined && isLeasable(request, amounts)) {
       assertOpen()
-      const drawn = draw(request, need) ?? ((await lending.stock(request.path, amounts)) ? draw(request, need) : undefined)
+      const drawn = draw(request, need) ?? ((await lending.stock(request.path, request.also, amounts)) ? draw(request, need) : undefined)
       if (drawn !== undefined) return drawn
     }
     const first = ahead === undefined ? await tryOnce() : undefined
     if (first !== undefined) return first
-    const grant = waitMs > 0 ? await lines.wait(ahead ?? homeOf(last!.leg.level.path), until, tryOnce, signal) : undefined
+    const grant = waitMs > 0 ? await lines.wait(ahead ?? last!.path, until, tryOnce, signal) : undefined
     if (grant !== undefined) return grant
     // Whoever stood in line to the end was never asked: what stands in the way is whatever stands there now.
     const late = last === undefined ? await tryOnce() : undefined
     if (late !== undefined) return late
-    throw budgetRefusal(last!, about())
+    throw last!.refusal()
   }
 
   async function end(grant: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {
@@ -336,39 +345,8 @@ export function createLedger(options: LedgerOptions): Ledger {
     sweep: async () => (await sweep()).suspended,
   }
 
-  /** A window that is over soon is waited for like money that comes back. `until` by `performance.now()`. */
-  function endsBefore({ endsAtMs = Infinity }: Level, until: number): boolean {
-    return endsAtMs - time.estimate() < until - performance.now()
-  }
-
-  /** A write of its own, or money that goes to a child, needs a commit anyway; and observing is taking call by call. */
-  function isLeasable({ fragment, action }: TakeRequest, amounts: Amounts): boolean {
-    return (
-      options.leasing &&
-      !observe &&
-      action.allot === undefined &&
-      action.wrapUp !== true &&
-      Object.values(fragment).every((part) => part?.length === 0) &&
-      Object.values(amounts).some((amount) => amount > 0)
-    )
-  }
-}
-
-function assertPriced(levels: readonly Level[], { unpriced, agent, resource }: ProposedAction, observe: boolean): void {
-  const limited = levels.find(({ record }) => 'usd' in record.limits)
-  if (unpriced === undefined || observe || limited === undefined) return
-  const about = { agent, resource, wouldPass: unpriced }
-  throw new Refusal('ERR_UNKNOWN_PRICE', `${unpriced} Budget \`${limited.path}\` limits usd, so it is refused.`, about)
-}
-
-function fragmentRefused(which: string, { agent, resource }: ProposedAction): Refusal {
-  return new Refusal('ERR_PERMISSION_DENIED', `A gate's counter \`${which}\` has reached its bound.`, { agent, resource })
-}
-
-function joined(one: Batch, other: Batch): Batch {
-  return {
-    ...one,
-    check: [...(one.check ?? []), ...(other.check ?? [])],
-    set: [...(one.set ?? []), ...(other.set ?? [])],
+  /** Whether the store's clock comes to `atMs` before `performance.now()` comes to `until`. */
+  function isBefore(atMs: number, until: number): boolean {
+    return atMs - time.estimate() < until - performance.now()
   }
 }

@@ -10,11 +10,14 @@ import type { Grant } from './hold-writer.ts'
 import type { Lease, Leases } from './lease.ts'
 import { legsOf, limitedDimensions, type Level } from './legs.ts'
 import { endOf, type Levels } from './levels.ts'
+import { levelsOf } from './record.ts'
 import type { Warnings } from './warnings.ts'
 import type { StoreTime } from './windows/store-time.ts'
 
 /** What this process knows of its own use of one budget. */
 interface Pool {
+  readonly path: string
+  readonly also: readonly string[]
   lease?: Lease
   /** Calls since `sinceMs`, by `performance.now()`. */
   calls: number
@@ -44,7 +47,7 @@ export interface LendingOptions {
   readonly warnings: Warnings
   readonly end: End
   /** Takes a chunk of this size as a new lease; `undefined` when it is not there. */
-  readonly lease: (path: string, amounts: Amounts) => Promise<Lease | undefined>
+  readonly lease: (path: string, also: readonly string[], amounts: Amounts) => Promise<Lease | undefined>
   /** Key of the mark that the overrun of a hold is in the books. */
   readonly overranMark: (holdId: string) => string
   /** Between two looks at the leases, ms. */
@@ -55,9 +58,9 @@ export interface LendingOptions {
 /** What this process lends itself. */
 export interface Lending {
   /** The lease that this was drawn from, without waiting; `undefined` when none has that much. */
-  draw(path: string, holdId: string, amounts: Amounts): Lease | undefined
+  draw(path: string, also: readonly string[], holdId: string, amounts: Amounts): Lease | undefined
   /** Waits for a chunk that is on its way, or takes one if this budget is used often enough. Whether to draw again. */
-  stock(path: string, amounts: Amounts): Promise<boolean>
+  stock(path: string, also: readonly string[], amounts: Amounts): Promise<boolean>
   /** As {@link End}, for a hold that was drawn. */
   end(grant: Drawn, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined>
   /** Gives back what lies idle at and below a budget, and leases nothing there for a while. Whether there were leases. */
@@ -101,6 +104,9 @@ export const CHUNK_POLICY: Readonly<Record<'busyCalls' | 'busyMs' | 'firstChunk'
 /** The key that asks for a budget back. */
 const recallKey = (path: string): string => `recall/${path}`
 
+/** A budget, and those that count it too; no name has a `*`. */
+const poolKey = (path: string, also: readonly string[]): string => [path, ...also].join('*')
+
 /** Makes the lending of this process. */
 export function createLending({
   committer,
@@ -123,10 +129,13 @@ export function createLending({
   let stops: (() => void)[] | undefined
   let stopped = false
 
-  function poolOf(path: string): Pool {
-    const known = pools.get(path)
+  function poolOf(path: string, also: readonly string[]): Pool {
+    const key = poolKey(path, also)
+    const known = pools.get(key)
     if (known !== undefined) return known
     const pool = {
+      path,
+      also,
       calls: 0,
       sinceMs: -Infinity,
       chunk: FIRST_CHUNK,
@@ -139,12 +148,12 @@ export function createLending({
       if (pools.size < MAX_POOLS) break
       if (used === undefined || used.retired) pools.delete(other)
     }
-    pools.set(path, pool)
+    pools.set(key, pool)
     return pool
   }
 
-  function draw(path: string, holdId: string, amounts: Amounts): Lease | undefined {
-    const pool = poolOf(path)
+  function draw(path: string, also: readonly string[], holdId: string, amounts: Amounts): Lease | undefined {
+    const pool = poolOf(path, also)
     const now = performance.now()
     if (now - pool.sinceMs > BUSY_MS) Object.assign(pool, { calls: 0, sinceMs: now })
     pool.calls += 1
@@ -153,20 +162,20 @@ export function createLending({
     if (own === undefined || !leases.draw(own, holdId, amounts)) return undefined
     pool.drawnAtMs = now
     const isLow = [...own.dimensions].some((dimension) => amountOf(own.rest, dimension) < LOW * pool.size * amountOf(amounts, dimension))
-    if (isLow && pool.taking === undefined && now > pool.pausedUntilMs) void take(path, pool, amounts).catch(onTrouble)
+    if (isLow && pool.taking === undefined && now > pool.pausedUntilMs) void take(pool, amounts).catch(onTrouble)
     return own
   }
 
-  async function stock(path: string, amounts: Amounts): Promise<boolean> {
-    const pool = poolOf(path)
+  async function stock(path: string, also: readonly string[], amounts: Amounts): Promise<boolean> {
+    const pool = poolOf(path, also)
     if (pool.taking !== undefined) return pool.taking.catch(() => false)
     if (stopped || pool.calls < BUSY_CALLS || performance.now() < pool.pausedUntilMs) return false
-    return take(path, pool, amounts)
+    return take(pool, amounts)
   }
 
   /** One chunk more, for the lease that there is or for a new one. */
-  function take(path: string, pool: Pool, amounts: Amounts): Promise<boolean> {
-    const taking = takeChunk(path, pool, amounts)
+  function take(pool: Pool, amounts: Amounts): Promise<boolean> {
+    const taking = takeChunk(pool, amounts)
       .catch((error: unknown) => {
         // Not with each call again: the store has its troubles.
         pool.pausedUntilMs = performance.now() + PAUSE_MS / 2
@@ -177,8 +186,9 @@ export function createLending({
     return taking
   }
 
-  async function takeChunk(path: string, pool: Pool, amounts: Amounts): Promise<boolean> {
-    const known = await levels.of(path).catch((error: unknown) => {
+  async function takeChunk(pool: Pool, amounts: Amounts): Promise<boolean> {
+    const { path, also } = pool
+    const known = await levels.of(path, false, also).catch((error: unknown) => {
       // Frozen, or not known: the action that asks will be told.
       if (Refusal.isInstance(error)) return undefined
       throw error
@@ -201,7 +211,7 @@ export function createLending({
     pool.size = calls + idle
     if (pool.lease !== undefined && !pool.lease.retired && covers(pool.lease, amounts)) return leases.move(pool.lease, { want })
     const old = pool.lease
-    const taken = await lease(path, want)
+    const taken = await lease(path, also, want)
     if (taken === undefined) return false
     pool.lease = taken
     if (old !== undefined) await retire(old)
@@ -245,10 +255,12 @@ export function createLending({
 
   /** What came free is given back where somebody waits for it, or nobody draws any more. */
   function settled(own: Lease): void {
-    const pool = pools.get(own.path)
+    const pool = poolWith(own)
     if (own.retired ? own.holds.size === 0 : pool !== undefined && performance.now() < pool.pausedUntilMs)
       void leases.move(own, { back: true }).catch(onTrouble)
   }
+
+  const poolWith = ({ path, grant }: Lease): Pool | undefined => pools.get(poolKey(path, grant.record.also ?? []))
 
   /** What was leased of a window is spent in it or not at all. */
   const isOver = ({ levels: of }: Lease): boolean => endOf(of) <= time.estimate()
@@ -261,7 +273,7 @@ export function createLending({
   async function giveBack(path: string): Promise<boolean> {
     const own = leases.at(path)
     const pausedUntilMs = performance.now() + PAUSE_MS
-    for (const [other, pool] of pools) if (other === path || other.startsWith(`${path}/`)) pool.pausedUntilMs = pausedUntilMs
+    for (const pool of pools.values()) if ([pool.path, ...pool.also].flatMap(levelsOf).includes(path)) pool.pausedUntilMs = pausedUntilMs
     await Promise.all(own.map((one) => leases.move(one, { back: true })))
     // Even without anything idle: what was spent is in the books now, and no longer looks as if it could come back.
     return own.length > 0
@@ -296,9 +308,7 @@ export function createLending({
     if (time.isStale() && leases.at().some(({ levels: of }) => endOf(of) < Infinity)) await time.read()
     for (const own of leases.at()) if (isOver(own)) own.retired = true
     const idleSinceMs = performance.now() - 2 * tickMs
-    await Promise.all(
-      leases.at().map((own) => leases.move(own, { back: own.retired || (pools.get(own.path)?.drawnAtMs ?? 0) < idleSinceMs })),
-    )
+    await Promise.all(leases.at().map((own) => leases.move(own, { back: own.retired || (poolWith(own)?.drawnAtMs ?? 0) < idleSinceMs })))
     if (leases.at().length === 0) unlook()
   }
 

@@ -26,12 +26,13 @@ export interface Standing {
 /** The budgets of a store, as this process sees them. */
 export interface Levels {
   /**
-   * The levels of a path, root first; each is followed by its windows that are current.
+   * The levels of a path, root first; each is followed by its windows that are current. Before them come those of the
+   * further paths: what an allotment on the path has taken with it was counted there as well.
    *
    * @param evenFrozen - For what was used already, and for observe mode.
    * @throws {Refusal} `ERR_UNKNOWN_BUDGET` with the line to add, `ERR_BUDGET_FROZEN`.
    */
-  of(path: string, evenFrozen?: boolean): Promise<readonly Level[]>
+  of(path: string, evenFrozen?: boolean, also?: readonly string[]): Promise<readonly Level[]>
   /** The paths of those that it knows. */
   known(): readonly string[]
   /** Forgets what it knows of this record: it has changed. */
@@ -63,13 +64,13 @@ export function createLevels(store: Store, { time = createStoreTime(store, Date.
 
   async function find(path: string, parent: Level | undefined): Promise<Known> {
     const cached = cache.get(path)
-    if (cached !== undefined && (cached.length === 1 || (await isCurrent(cached)))) return cached
+    if (cached !== undefined && (cached.length === 1 || (await isAhead(endOf(cached))))) return cached
     return readKnown(path, parent)
   }
 
-  async function isCurrent(known: Known): Promise<boolean> {
+  async function isAhead(atMs: number): Promise<boolean> {
     if (time.isStale()) await time.read()
-    return time.estimate() < endOf(known)
+    return time.estimate() < atMs
   }
 
   async function readKnown(path: string, parent: Level | undefined): Promise<Known> {
@@ -103,16 +104,23 @@ export function createLevels(store: Store, { time = createStoreTime(store, Date.
   }
 
   return {
-    async of(path, evenFrozen = false) {
-      const levels: Level[] = []
-      let parent: Level | undefined
-      for (const name of levelsOf(path)) {
-        const found: Known = await find(name, parent)
-        parent = found[0]
-        if (parent.record.frozen !== undefined && !evenFrozen) throw frozen(parent)
-        levels.push(...found)
+    async of(path, evenFrozen = false, also = []) {
+      const levels = new Map<string, Level>()
+      for (const one of [...also, path]) {
+        let parent: Level | undefined
+        for (const name of levelsOf(one)) {
+          const found: Known = await find(name, parent)
+          parent = found[0]
+          const { frozen, allotment, pausedUntilMs } = parent.record
+          if (frozen !== undefined && !evenFrozen) throw frozenRefusal(parent)
+          if (pausedUntilMs !== undefined && !evenFrozen && (await isAhead(pausedUntilMs))) throw pausedRefusal(one, pausedUntilMs)
+          if (allotment !== undefined && one !== path)
+            throw new RangeError(`\`${one}\` is the budget of a handoff; it counts nothing beside another.`)
+          // A level that two paths share counts once.
+          for (const level of found) if (!levels.has(level.path)) levels.set(level.path, level)
+        }
       }
-      return levels
+      return [...levels.values()]
     },
     known: () => [...cache.values()].flatMap((known) => known.map(({ path }) => path)),
     forget(key) {
@@ -168,8 +176,13 @@ function unknownBudget(path: string): Refusal {
   return new Refusal('ERR_UNKNOWN_BUDGET', `There is no budget \`${path}\`. Declare it: ${wouldPass}`, { wouldPass })
 }
 
-function frozen({ path, record }: Level): Refusal {
+function frozenRefusal({ path, record }: Level): Refusal {
   return new Refusal('ERR_BUDGET_FROZEN', `Budget \`${path}\` is frozen: ${record.frozen}`, { endsRun: true })
+}
+
+function pausedRefusal(path: string, retryAtMs: number): Refusal {
+  const message = `Budget \`${path}\` is paused until ${new Date(retryAtMs).toISOString()}: somebody was told to slow down.`
+  return new Refusal('ERR_BUDGET_BUSY', message, { retryAtMs })
 }
 
 /** Dimensions that every integration counts; a path need not limit them. Any other one must be limited somewhere. */
@@ -182,6 +195,6 @@ export const isStandard = (dimension: string): boolean => STANDARD.has(dimension
 export function assertKnownDimensions(levels: readonly Level[], amounts: Amounts): void {
   for (const dimension of Object.keys(amounts)) {
     if (STANDARD.has(dimension) || levels.some(({ record }) => Object.hasOwn(record.limits, dimension))) continue
-    throw new RangeError(`No budget on \`${levels.at(-1)!.path}\` limits \`${dimension}\`; declare it, or do not count it.`)
+    throw new RangeError(`No budget on \`${homeOf(levels.at(-1)!.path)}\` limits \`${dimension}\`; declare it, or do not count it.`)
   }
 }

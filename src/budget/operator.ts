@@ -28,6 +28,8 @@ export interface LimitChange {
 
 /** How often one change may find that something has changed meanwhile. */
 const MAX_ATTEMPTS = 100
+/** Whoever has to wait longer freezes it. */
+const MAX_PAUSE_MS = 3_600_000
 
 /**
  * Sets limits in force; what was declared stays, so that a kernel with the same declaration still opens. Raising adds
@@ -156,6 +158,24 @@ export async function freezeBudget(committer: Committer, path: string, by: strin
     assertOpen(path, record)
     return { ...record, frozen: reason, frozenBy: by }
   })
+}
+
+/**
+ * Takes nothing from a budget and those below it for a while; a longer pause that there is stays.
+ *
+ * @param forMs - At most an hour.
+ * @returns Until when, Unix ms by the store's clock.
+ * @throws {HoldfastError} As {@link freezeBudget}.
+ */
+export async function pauseBudget(committer: Committer, path: string, forMs: number): Promise<number> {
+  let untilMs = (await committer.store.now()) + Math.min(forMs, MAX_PAUSE_MS)
+  await change(committer, path, (record) => {
+    assertOpen(path, record)
+    if ((record.pausedUntilMs ?? 0) < untilMs) return { ...record, pausedUntilMs: untilMs }
+    untilMs = record.pausedUntilMs!
+    return undefined
+  })
+  return untilMs
 }
 
 /**

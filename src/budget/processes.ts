@@ -14,6 +14,8 @@ import { mergeAdds, suspendAdds, type HeldLegs } from './legs.ts'
 /** A hold as it lies in the store, under `hold/<boot>/<id>`; under `suspended/<boot>/<id>` once its process is taken for dead. */
 export interface HoldRecord {
   readonly path: string
+  /** Further budgets that count it. */
+  readonly also?: readonly string[]
   readonly agent: string
   readonly resource: string
   /** Unix ms by the clock of the kernel that took it. */

@@ -42,6 +42,8 @@ export interface BudgetRecord {
   readonly closed?: { readonly returned: Amounts; readonly spent: Amounts }
   /** Why nothing may be taken any more. */
   readonly frozen?: string
+  /** Nothing is taken until then, Unix ms by the store's clock: somebody was told to slow down. */
+  readonly pausedUntilMs?: number
   /** The operator who froze it: only an operator thaws it again. */
   readonly frozenBy?: string
   /** The shape that its first take created it from. */

@@ -93,7 +93,7 @@ export async function openHandoff(
   const close = (): Promise<HandoffClosing> => closeHandoff(id, context)
   return {
     id,
-    scope: scopeOf({ agent: to, task, budget: path }, [...gates, ...narrower]),
+    scope: scopeOf({ agent: to, task, budget: path, ...(giver.also === undefined ? {} : { also: giver.also }) }, [...gates, ...narrower]),
     message,
     close,
     async [Symbol.asyncDispose]() {

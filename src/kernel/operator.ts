@@ -2,8 +2,9 @@
 // came of it, when that was nothing, is there too.
 
 import { correctCharge, endSuspended, type HoldEnd, type HoldName } from '../budget/operator-holds.ts'
-import { freezeBudget, setLimits, unfreezeBudget, type LimitChange } from '../budget/operator.ts'
+import { freezeBudget, pauseBudget, setLimits, unfreezeBudget, type LimitChange } from '../budget/operator.ts'
 import { toAmounts } from '../budget/declaration.ts'
+import { assertAmount } from '../lib/amounts.ts'
 import type { Json } from '../lib/canonical-json.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import type { Committer } from '../stores/group.ts'
@@ -31,6 +32,14 @@ export interface Operator {
    * @throws {RangeError} For a dimension that the budget does not limit.
    */
   setLimit(path: string, limits: GivenAmounts, evidence: Evidence): Promise<readonly LimitChange[]>
+  /**
+   * Takes nothing from this budget and those below it for a while; calls wait for it as they wait for money.
+   *
+   * @param forMs - Ms, at most an hour.
+   * @returns Until when, Unix ms by the store's clock.
+   * @throws {HoldfastError} As {@link Operator.setLimit}.
+   */
+  pause(path: string, forMs: number, evidence: Evidence): Promise<number>
   /** Takes nothing any more from this budget and those below it. @throws {HoldfastError} As {@link Operator.setLimit}. */
   freeze(path: string, evidence: Evidence): Promise<void>
   /**
@@ -100,6 +109,11 @@ export function createOperator({ committer, log, assertOpen }: OperatorOptions):
         pendingCut: Object.fromEntries(changes.map(({ dimension, pendingCut }) => [dimension, pendingCut])),
       })
       return act('set-limit', evidence, { budget: pathOf(path), limits }, () => setLimits(committer, path, limits), changed)
+    },
+    async pause(path, forMs, evidence) {
+      assertAmount('forMs', forMs)
+      const until = (untilMs: number) => ({ untilMs })
+      return act('pause', evidence, { budget: pathOf(path), forMs }, () => pauseBudget(committer, path, forMs), until)
     },
     async freeze(path, evidence) {
       await act('freeze', evidence, { budget: pathOf(path) }, () => freezeBudget(committer, path, evidence.by, evidence.reason))

@@ -40,10 +40,10 @@ export function currentRun(): Run | undefined {
   return ambient().run as Run | undefined
 }
 
-/** The refusal that this run remembers for a budget path of a store, while it still stands. */
-export function latchedRefusal(run: Run, storeId: string, path: string): Refusal | undefined {
+/** The refusal that this run remembers for one of these budget paths of a store, while it still stands. */
+export function latchedRefusal(run: Run, storeId: string, paths: readonly string[]): Refusal | undefined {
   for (const [key, latch] of run.latches) {
-    if (latch.storeId !== storeId || (path !== latch.budget && !path.startsWith(`${latch.budget}/`))) continue
+    if (latch.storeId !== storeId || !paths.some((path) => path === latch.budget || path.startsWith(`${latch.budget}/`))) continue
     if (!latch.changed && performance.now() < latch.untilMs) {
       const { code, message, details } = latch.refusal
       return new Refusal(code, message, { ...details, latched: true }, { cause: latch.refusal })

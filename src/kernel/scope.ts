@@ -7,7 +7,8 @@ import { newId, sha256 } from '../lib/ids.ts'
 import { withAmbient } from '../lib/ambient.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import { FragmentConflict, type Grant } from '../budget/hold-writer.ts'
-import type { TakeRequest } from '../budget/ledger.ts'
+import { pauseBudget } from '../budget/operator.ts'
+import type { TakeRequest } from '../budget/take-request.ts'
 import { openHandoff } from '../handoff/handoff.ts'
 import type { Prices } from '../waist/price.ts'
 import type { Committer } from '../stores/group.ts'
@@ -41,6 +42,8 @@ type Refused = Pick<ProposedAction, 'kind' | 'resource' | 'argsHash'>
 
 /** How often the gates are asked again because something that they built upon has changed. */
 const MAX_ROUNDS = 20
+/** Most budgets beside that of a scope. */
+const MAX_ALSO = 4
 /** Longest name of a model or tool, in UTF-16 code units. */
 const MAX_RESOURCE_LENGTH = 1_024
 
@@ -54,7 +57,11 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   assertName('agent', identity.agent)
   assertName('task', identity.task)
   parsePath('budget', identity.budget)
-  const { agent, task, budget } = identity
+  const { agent, task, budget, also = [] } = identity
+  if (!Array.isArray(also) || also.length > MAX_ALSO) throw new TypeError(`\`also\` must be a list of up to ${MAX_ALSO} budget paths.`)
+  for (const path of also as readonly unknown[]) parsePath('also', path)
+  const paths: readonly string[] = [budget, ...also]
+  const owner = { agent, task, budget, ...(also.length === 0 ? {} : { also }) }
   const { ledger, log, emit, observe, store } = context
   const gates = [...context.gates, ...ownGates]
   let latest: Refusal | undefined
@@ -82,9 +89,9 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     const run = currentRun()
     const holdId = newId()
     try {
-      const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, budget)
+      const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, paths)
       if (remembered !== undefined) throw remembered
-      const hold = createHold(await grant(holdId, proposed, options), { boot: log.boot, agent, task, budget }, context)
+      const hold = createHold(await grant(holdId, proposed, options), { boot: log.boot, ...owner }, context)
       try {
         // A write that came with the hold has happened, and its caller has to know that it did.
         if (proposed.with === undefined) context.assertOpen()
@@ -127,6 +134,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
         ledger.take({
           holdId,
           path: budget,
+          also,
           action: narrowed,
           fragment: part,
           startedAt,
@@ -194,7 +202,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     context.assertOpen()
     const proposed = propose(action)
     const run = currentRun()
-    const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, budget)
+    const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, paths)
     if (remembered !== undefined) return remembered
     for (const gate of gates) {
       const verdict = await gate.decide(proposed)
@@ -215,7 +223,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       if (run !== undefined) run.refusal = refusal
     }
     if (refusal.details.latched === true) return
-    const facts = { code: refusal.code, agent, task, budget, action: kind, resource, argsHash, reason: refusal.message }
+    const facts = { code: refusal.code, ...owner, action: kind, resource, argsHash, reason: refusal.message }
     log.append('refused', { ...facts, ...(hold === undefined ? {} : { hold }) })
     if (run === undefined || refusal.details.endsRun !== true) return
     const bound = refusal.details.budget
@@ -251,9 +259,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
 
   const scope: Scope = {
     boot: log.boot,
-    agent,
-    task,
-    budget,
+    ...owner,
     begin,
     decide,
     run,
@@ -277,6 +283,12 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       if (observe) return wouldRefuse('an integration', refusal, resource)
       note(refusal, { kind: 'model', resource, argsHash })
       throw refusal
+    },
+    pause(path, forMs, reason) {
+      const failed = (error: unknown): void =>
+        emit({ type: 'trouble', message: `Budget \`${path}\` could not be paused: ${String(error)}` })
+      record('event', { type: 'paused', agent, task, budget: path, forMs, reason })
+      void pauseBudget(context.committer, path, forMs).catch(failed)
     },
     report(event) {
       emit({ type: event.type, message: event.message })

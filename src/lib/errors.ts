@@ -92,6 +92,8 @@ export interface RefusalDetails {
   readonly conflict?: ConflictFacts
   /** The smallest change that would have let this action pass, for the operator. */
   readonly wouldPass?: string
+  /** When it makes sense to ask again, Unix ms by the store's clock. */
+  readonly retryAtMs?: number
   /** True when nothing of the kind fits any more, so that the whole run is over and the answer is remembered. */
   readonly endsRun?: boolean
   /** True when there is still what the budget keeps for a last answer: `scope.wrapUp()` may use it. */

@@ -12,6 +12,11 @@ export interface ScopeIdentity {
   readonly task: string
   /** Path of the budget, such as `acme/report-7`, up to 8 names. */
   readonly budget: string
+  /**
+   * Further budgets that count everything too, in the same step: that of a user, of a team, of an account at a
+   * provider. Up to 4 paths; whoever is handed work goes on counting there. @default none
+   */
+  readonly also?: readonly string[]
 }
 
 /** Options of `begin`, and of what begins with it. */
@@ -79,6 +84,13 @@ export interface Scope extends ScopeIdentity {
    * @throws {Refusal} The given one. In observe mode it returns instead, having reported it: the action may pass.
    */
   refuse(refusal: Refusal): void
+  /**
+   * Somebody upstream said to slow down (429, `Retry-After`): pauses a budget for all who count on it. Recorded; never
+   * throws, since the answer that said so is on its way to the caller.
+   *
+   * @param forMs - Ms; at most an hour counts.
+   */
+  pause(budget: string, forMs: number, reason: string): void
   /** The last refusal of the current run; outside of a run, the scope's last one. */
   readonly refusal: Refusal | undefined
   /** The price list of the kernel, loaded when it is first asked for. */

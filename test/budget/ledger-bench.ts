@@ -2,7 +2,8 @@
 // what a copy of a process would write, and what a kernel of its own never would.
 
 import { declareBudgets } from '../../src/budget/declare.ts'
-import { createLedger, type Ledger, type TakeRequest } from '../../src/budget/ledger.ts'
+import { createLedger, type Ledger } from '../../src/budget/ledger.ts'
+import type { TakeRequest } from '../../src/budget/take-request.ts'
 import { createProcesses } from '../../src/budget/processes.ts'
 import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
 import type { Amounts } from '../../src/lib/amounts.ts'
@@ -45,7 +46,7 @@ export function ledgerOf(store: Store, boot = 'boot'): Ledger {
 /** Asks for this much under an id of one's own choice. */
 export function asking(holdId: string, path: string, worst: Amounts): TakeRequest {
   const action = { kind: 'tool', resource: 'spend', agent: 'tester', task: 'test', argsHash: '', worst }
-  return { holdId, path, action, fragment: {}, startedAt: performance.now(), trail: {} }
+  return { holdId, path, also: [], action, fragment: {}, startedAt: performance.now(), trail: {} }
 }
 
 /** Declares budgets without a kernel. */
