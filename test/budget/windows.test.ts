@@ -320,6 +320,15 @@ describe('a window that is over', () => {
   })
 })
 
+describe('a window that is there in part', () => {
+  test.each(['free/calls/acme/*day/2026-11-20', 'budget/acme/*day/2026-11-20'])('(%s) is damage, not a start', async (key) => {
+    const { store, openOne } = site({ acme: { windows: [{ per: 'day', calls: 1 }] } })
+    const { kernel } = await openOne()
+    await store.apply([{ set: [{ key, value: 7 }] }])
+    await expect(take(kernel, 'acme', { calls: 1 })).rejects.toMatchObject({ code: 'ERR_DAMAGE' })
+  })
+})
+
 describe('a revision', () => {
   const declared = (tokens: number, revision: number, more: { readonly timeZone?: string } = {}): Record<string, BudgetDeclaration> => ({
     acme: { tokens: 1_000, revision, windows: [{ per: 'day', tokens, ...more }] },

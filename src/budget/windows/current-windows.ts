@@ -120,8 +120,12 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
       delete: removed.keys,
     })
     if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
-    if (result.outcome !== 'conflict' || !result.which.startsWith('free/')) return
-    throw new HoldfastError('ERR_DAMAGE', `Window \`${path}\` has counters (${result.which}) but no record: the record was lost.`)
+    // The record of the budget is checked first: it says that this window was never opened.
+    if (result.outcome !== 'conflict' || ![budgetKey(path), ...counters.map(({ key }) => key)].includes(result.which)) return
+    throw new HoldfastError(
+      'ERR_DAMAGE',
+      `Window \`${path}\` is there in part (${result.which}), but was never opened. Nothing is taken from it.`,
+    )
   }
 
   /**
