@@ -28,8 +28,12 @@ export async function findDamage(store: Store): Promise<readonly string[]> {
   const damage = counters
     .map(({ key }) => ({ key, path: key.split('/').slice(2).join('/') }))
     // Windows that are long over go while this looks.
-    .filter(({ path }) => !paths.has(path) && (parseWindowPath(path) === undefined || current.has(path)))
+    .filter(({ path }) => !paths.has(path) && parseWindowPath(path) === undefined)
     .map(({ key, path }) => `Budget \`${path}\` has counters (${key}) but no record: the record was lost.`)
+
+  damage.push(
+    ...[...current].filter((path) => !paths.has(path)).map((path) => `The current window \`${path}\` has no record: it was lost.`),
+  )
 
   const found = new Map<string, number>()
   for (const { key, value } of records) {

@@ -263,11 +263,11 @@ describe('many at the edge of a window', () => {
 
 describe('clocks', () => {
   test.each(['1970-01-01T00:00:00Z', '2026-11-19T23:59:59Z'])('that go back to %s stay in the window that was opened', async (then) => {
-    const { time, store, openOne } = site({ acme: { windows: [{ per: 'day', calls: 1 }] } })
+    const { store, openOne } = site({ acme: { windows: [{ per: 'day', calls: 1 }] } })
     await take((await openOne()).kernel, 'acme', { calls: 1 })
-    time.atMs = Date.parse(then)
-    // Another process, whose clock was never right.
-    const { kernel } = await openOne()
+    // A server whose clock was set back; the stores of ours that have a clock of their own never go back.
+    const behind: Store = { ...store, now: async () => Date.parse(then) }
+    const { kernel } = await open({ store: behind })
     expect((await refusalOf(take(kernel, 'acme', { calls: 1 }))).code).toMatch(MONEY)
     expect((await keys(store, 'budget/acme/')).length).toBe(1)
   })
@@ -309,14 +309,39 @@ describe('a window that is over', () => {
     await balanced(store)
   })
 
-  test('that was lost while it is current is damage, not a new one', async () => {
+  test.each([
+    ['its record', 1],
+    ['all of it', 5],
+  ])('that was lost (%s) while it is current is damage, not a new one', async (_, least) => {
     const { store, openOne } = site({ acme: { windows: [{ per: 'day', calls: 1 }] } })
-    await take((await openOne()).kernel, 'acme', { calls: 1 })
-    const key = 'budget/acme/*day/2026-11-20'
-    await store.apply([{ delete: [key] }])
+    await (await take((await openOne()).kernel, 'acme', { calls: 1 })).settle({ calls: 1 })
+    const all = (await keys(store, '')).filter((key) => key.includes('*day')).sort()
+    const lost = least === 1 ? all.filter((key) => key.startsWith('budget/')) : all
+    expect(all.length).toBeGreaterThanOrEqual(3)
+    await store.apply([{ delete: lost }])
     const { kernel } = await openOne()
     await expect(take(kernel, 'acme', { calls: 1 })).rejects.toMatchObject({ code: 'ERR_DAMAGE' })
-    expect(await findDamage(store)).toEqual([expect.stringContaining('acme/*day/2026-11-20')])
+    expect(await keys(store, 'budget/acme/')).toEqual([])
+    expect(await findDamage(store)).toEqual(['The current window `acme/*day/2026-11-20` has no record: it was lost.'])
+  })
+
+  test('makes room for the next one without undoing what happens to its budget meanwhile', async () => {
+    const { time, store, openOne } = site({ acme: { calls: 100, windows: [{ per: 'day', calls: 1 }] } })
+    const operator = (await openOne()).kernel
+    let freezing = true
+    const looked: Store = {
+      ...store,
+      async list(prefix, options) {
+        if (prefix.includes('*day') && freezing) {
+          freezing = false
+          await operator.freeze('acme', { by: 'ann', reason: 'enough' })
+        }
+        return store.list(prefix, options)
+      },
+    }
+    const { kernel } = await open({ store: looked, clock: time })
+    expect((await refusalOf(take(kernel, 'acme', { calls: 1 }))).code).toBe('ERR_BUDGET_FROZEN')
+    expect((await balanced(store)).find(({ budget }) => budget === 'acme')?.frozen).toBe('enough')
   })
 })
 

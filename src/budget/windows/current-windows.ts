@@ -42,8 +42,8 @@ interface Opening {
 
 /** So many windows that are over stay to be looked at; older ones go, once nothing is held in them. */
 const KEPT = 32
-/** Most that one opening removes. */
-const MAX_REMOVED = 4
+/** Keys that one opening removes, about. */
+const ENOUGH_REMOVED = 30
 /** Most that it looks through for them. */
 const MAX_LISTED = 200
 
@@ -101,14 +101,12 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
     const limits = carried?.limits ?? window.limits
     const live = carried === undefined ? {} : { live: [...carried.live, id] }
     const record: BudgetRecord = { ...home.record, windows: { ...home.record.windows, [name]: { ...window, current: id, ...live } } }
-    const removed = await removal(opening)
     const counters = Object.entries(limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${path}`), value: limit }))
     const result = await send({
       check: [
         { key: budgetKey(home.path), version: home.version },
         ...[budgetKey(path), ...counters.map(({ key }) => key)].map((key) => ({ key, version: 0 })),
         ...(carried?.checks ?? []),
-        ...removed.checks,
       ],
       add: carried?.adds ?? [],
       set: [
@@ -117,7 +115,7 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
         ...counters,
         ...(carried?.sets ?? []),
       ],
-      delete: removed.keys,
+      delete: await removal(opening),
     })
     if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
     // The record of the budget is checked first: it says that this window was never opened.
@@ -165,29 +163,22 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
     return { limits, checks, adds, sets, live: parts.filter((part) => !hasLeft(window, part, id)) }
   }
 
-  /** Windows that are long over, and in which nothing is held any more. */
-  async function removal({
-    home,
-    name,
-    window,
-  }: Opening): Promise<{ readonly keys: readonly string[]; readonly checks: readonly Check[] }> {
+  /** The keys of windows that are long over, and in which nothing is held any more: nobody can take from them again. */
+  async function removal({ home, name, window }: Opening): Promise<readonly string[]> {
     const listed = await store.list(budgetKey(windowPath(home.path, name, '')), { limit: MAX_LISTED })
-    const keys: string[] = []
-    const checks: Check[] = []
-    for (const { key, version } of listed.slice(0, Math.max(0, listed.length - KEPT))) {
+    const removed: string[] = []
+    for (const { key } of listed.slice(0, Math.max(0, listed.length - KEPT))) {
       const path = key.slice(budgetKey('').length)
-      if (keys.length >= MAX_REMOVED * COLUMNS.length || window.live?.includes(path.slice(path.lastIndexOf('/') + 1)) === true) break
+      if (window.live?.includes(path.slice(path.lastIndexOf('/') + 1)) === true) break
       const counters = Object.keys(window.limits).flatMap((dimension) =>
         COLUMNS.map((column) => counterKey(column, `${dimension}/${path}`)),
       )
       const entries = await store.read(counters)
-      const isHeld = entries.some((entry) => entry !== null && /^(out|suspense|kids)\//.test(entry.key) && Number(entry.value) > 0)
-      if (isHeld) continue
-      const found = entries.flatMap((entry) => (entry === null ? [] : [{ key: entry.key, version: entry.version }]))
-      checks.push({ key, version }, ...found)
-      keys.push(key, ...found.map((entry) => entry.key))
+      if (entries.some((entry) => entry !== null && /^(out|suspense|kids)\//.test(entry.key) && Number(entry.value) > 0)) continue
+      removed.push(key, ...entries.flatMap((entry) => (entry === null ? [] : [entry.key])))
+      if (removed.length >= ENOUGH_REMOVED) break
     }
-    return { keys, checks }
+    return removed
   }
 
   return { of }
