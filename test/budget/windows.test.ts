@@ -75,6 +75,13 @@ describe('a window', () => {
     await balanced(store)
   })
 
+  test('is not what is named where the budget itself is used up', async () => {
+    const { openOne } = site({ acme: { calls: 1, windows: [{ per: 'day', calls: 1 }] } })
+    const { kernel } = await openOne()
+    await (await take(kernel, 'acme', { calls: 1 })).settle({ calls: 1 })
+    expect((await refusalOf(take(kernel, 'acme', { calls: 1 }))).details.budget).not.toHaveProperty('window')
+  })
+
   test('alone is a budget too', async () => {
     const { openOne } = site({ acme: { windows: [{ per: 'hour', calls: 1 }] } })
     const { kernel } = await openOne()
@@ -401,8 +408,9 @@ describe('a revision', () => {
   test('of a rolling window keeps its parts', async () => {
     const parts = (rolling: number, tokens: number, revision: number) =>
       ({ acme: { revision, windows: [{ per: 'minute', rolling, tokens }] } }) as const
-    const { store, kernel } = await reopened(parts(6, 100, 1), parts(6, 130, 2), 100)
+    const { store, time, kernel } = await reopened(parts(6, 100, 1), parts(6, 130, 2), 100)
     await spend(kernel, 'acme', 30)
+    time.atMs += 10_000
     expect((await refusalOf(take(kernel, 'acme', { tokens: 1 }))).code).toMatch(MONEY)
     await balanced(store)
     await expect(reopened(parts(6, 100, 1), parts(12, 100, 2), 100)).rejects.toMatchObject({ code: 'ERR_BUDGET_DECLARATION' })

@@ -175,7 +175,7 @@ describe('verify', () => {
     await hold(kernel, 'acme', { usd: 1 })
     const { code, stdout, stderr } = await cli(['audit', 'verify', '--data', data])
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(stdout).toMatch(new RegExp(`^${kernel.boot} +[23] +[01] {2}ok$`, 'm'))
+    expect(stdout).toMatch(new RegExp(`^${kernel.boot} +\\d+ +\\d+ {2}ok$`, 'm'))
     expect(stdout).toMatch(/^2 chains, \d+ records: all hold\.$/m)
     const json = await cliJson<AuditVerifyJson>(['audit', 'verify', '--data', data])
     expect(json).toMatchObject({ ok: true, comparedWithStore: true })
