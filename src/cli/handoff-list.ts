@@ -20,6 +20,8 @@ export interface HandoffListJson {
 /** One handoff. `open`: the receiver may spend. `closing`: closed, and something of it is still held. */
 export interface HandoffLine {
   readonly id: string
+  /** `earmark`: an agent's own money for a later step, which `to` names. */
+  readonly kind: 'handoff' | 'earmark'
   readonly from: string
   readonly to: string
   readonly task: string
@@ -48,10 +50,10 @@ async function handoffList(place: Place): Promise<Report> {
       json: { handoffs } satisfies HandoffListJson,
       text: (style) => {
         if (handoffs.length === 0) return 'No handoffs. Agents make them: scope.handoff({ to, budget, instruction })\n'
-        const rows = handoffs.map(({ id, from, to, task, limits, state, spent, atMs }) => [
+        const rows = handoffs.map(({ id, kind, from, to, task, limits, state, spent, atMs }) => [
           id,
           from,
-          to,
+          kind === 'earmark' ? `${to} (step)` : to,
           task,
           written(limits),
           state,
@@ -65,11 +67,11 @@ async function handoffList(place: Place): Promise<Report> {
 }
 
 async function lineOf(store: Store, { key, value }: Entry): Promise<HandoffLine> {
-  const { from, to, task, budget, limits, atMs } = value as unknown as HandoffRecord
+  const { kind = 'handoff', from, to, task, budget, limits, atMs } = value as unknown as HandoffRecord
   const [record] = await store.read([budgetKey(budget)])
   const { closed, limits: left } = (record?.value ?? { closed: {}, limits: {} }) as unknown as BudgetRecord
   const state = closed === undefined ? 'open' : Object.values(left).some((amount) => amount > 0) ? 'closing' : 'closed'
-  return { id: key.slice(handoffKey('').length), from, to, task, budget, limits, state, ...closed, atMs }
+  return { id: key.slice(handoffKey('').length), kind, from, to, task, budget, limits, state, ...closed, atMs }
 }
 
 const written = (amounts: Amounts): string =>

@@ -92,7 +92,7 @@ function note(
   if (kind === 'intent') {
     const { agent, resource, amounts, budget, action } = record as unknown as Record<string, string> & { readonly amounts: Amounts }
     // What is handed over is not spent; who received it spends it.
-    if (action === 'handoff' || (path !== undefined && budget !== path && !budget!.startsWith(`${path}/`))) return
+    if (action === 'handoff' || action === 'earmark' || (path !== undefined && budget !== path && !budget!.startsWith(`${path}/`))) return
     facts.set(key, { agent: agent!, operation: resource!, amounts, assumed: false })
   }
   // What was refused when it was to be taken has never begun.

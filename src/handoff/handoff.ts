@@ -10,8 +10,9 @@ import { HoldfastError } from '../lib/errors.ts'
 import { newId } from '../lib/ids.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import type { Store } from '../stores/store.ts'
+import type { Action } from '../waist/action.ts'
 import type { Gate } from '../waist/gate.ts'
-import type { Handoff, HandoffClosing, HandoffRequest } from '../waist/handoff.ts'
+import type { Earmark, Handoff, HandoffClosing, HandoffRequest } from '../waist/handoff.ts'
 import type { Log } from '../waist/log.ts'
 import type { BeginOptions, Scope, ScopeIdentity } from '../waist/scope.ts'
 import { formatHandoff } from './message.ts'
@@ -22,7 +23,10 @@ export const HANDOFF_FORMAT = 1
 /** A handoff as it lies in the store, under `handoff/<id>`. */
 export interface HandoffRecord {
   readonly format: typeof HANDOFF_FORMAT
+  /** An earmark is one to a later step of the same agent. @default 'handoff' */
+  readonly kind?: 'handoff' | 'earmark'
   readonly from: string
+  /** The receiver, or the step. */
   readonly to: string
   readonly task: string
   /** Path of the receiver's budget. */
@@ -49,6 +53,14 @@ const FIELDS = new Set(['to', 'budget', 'rules', 'instruction', 'context', 'cons
 /** The key of a handoff's record. */
 export const handoffKey = (id: string): string => `handoff/${id}`
 
+/** What is to be moved out of the giver's budget. */
+interface Share {
+  readonly id: string
+  /** Path of the allotment. */
+  readonly path: string
+  readonly limits: Amounts
+}
+
 /**
  * Makes a handoff.
  *
@@ -61,40 +73,72 @@ export async function openHandoff(
   context: HandoffContext,
   options?: BeginOptions,
 ): Promise<Handoff> {
-  const { store, scopeOf } = context
   const { to, rules, budget, ...texts } = request
   for (const field of Object.keys(request)) if (!FIELDS.has(field)) throw new TypeError(`\`${field}\` is not a field of a handoff.`)
-  assertName('handoff.to', to)
-  if (to.length > MAX_RECEIVER_LENGTH)
-    throw new RangeError(`\`handoff.to\` may be ${MAX_RECEIVER_LENGTH} characters long, got ${to.length}.`)
+  const share = shareOf(giver, 'handoff', 'to', to, budget)
   if (to === giver.agent) throw new TypeError(`\`handoff.to\`: \`${to}\` cannot hand work to itself.`)
-  const narrower = rules === undefined ? [] : [new AuthGuardian(rules, store)]
-  const id = newId()
-  const path = `${giver.budget}/${to}-${id.slice(0, 8)}`
-  parsePath('handoff', path)
-  const { limits, windows } = toRecord(path, { ...budget, revision: 1 })
-  if (windows !== undefined) throw new TypeError('`handoff.budget.windows`: what is handed over has none; those of the giver were counted.')
-  const amounts = Object.entries(limits).map(([dimension, amount]) =>
+  const narrower = rules === undefined ? [] : [new AuthGuardian(rules, context.store)]
+  const amounts = Object.entries(share.limits).map(([dimension, amount]) =>
     dimension === 'usd' ? formatAmount(dimension, amount) : `${amount} ${dimension}`,
   )
-  const message = formatHandoff({ ...texts, id, from: giver.agent, to, budget: amounts.join(', ') })
-  const { agent: from, task } = giver
-  const record: HandoffRecord = { format: HANDOFF_FORMAT, from, to, task, budget: path, limits, atMs: await store.now() }
-  const action = {
-    kind: 'handoff',
-    resource: to,
-    args: { ...texts, to, limits },
-    allot: { budget: path, limits, about: handoffKey(id) },
-    with: { set: [{ key: handoffKey(id), value: record as never }] },
-  }
-  const hold = await giver.begin(action, options)
-  await hold.settle({})
+  const message = formatHandoff({ ...texts, id: share.id, from: giver.agent, to, budget: amounts.join(', ') })
+  await move(giver, share, { kind: 'handoff', resource: to, args: { ...texts, to, limits: share.limits } }, context, options)
+  return { ...opened(giver, share, to, [...gates, ...narrower], context), message }
+}
 
+/** Sets money aside for a later step of the same agent. */
+export async function openEarmark(
+  giver: Scope,
+  gates: readonly Gate[],
+  step: string,
+  budget: HandoffRequest['budget'],
+  context: HandoffContext,
+  options?: BeginOptions,
+): Promise<Earmark> {
+  const share = shareOf(giver, 'earmark', 'step', step, budget)
+  await move(giver, share, { kind: 'earmark', resource: step, args: { step, limits: share.limits } }, context, options)
+  return opened(giver, share, giver.agent, gates, context)
+}
+
+function shareOf(giver: Scope, what: string, field: string, name: string, budget: HandoffRequest['budget']): Share {
+  assertName(`${what}.${field}`, name)
+  if (name.length > MAX_RECEIVER_LENGTH)
+    throw new RangeError(`\`${what}.${field}\` may be ${MAX_RECEIVER_LENGTH} characters long, got ${name.length}.`)
+  const id = newId()
+  const path = `${giver.budget}/${name}-${id.slice(0, 8)}`
+  parsePath(what, path)
+  const { limits, windows, warnAt, wrapUp } = toRecord(path, { ...budget, revision: 1 })
+  const beside = Object.entries({ windows, warnAt, wrapUp }).find(([, setting]) => setting !== undefined)
+  if (beside !== undefined)
+    throw new TypeError(`\`${what}.budget.${beside[0]}\`: what is set aside has amounts only; those of the giver count.`)
+  return { id, path, limits }
+}
+
+/** The one commit: money, allotment and what it is for. */
+async function move(
+  giver: Scope,
+  { id, path, limits }: Share,
+  action: Action & { readonly kind: 'handoff' | 'earmark' },
+  { store }: HandoffContext,
+  options?: BeginOptions,
+): Promise<void> {
+  const { agent: from, task } = giver
+  const { kind, resource: to } = action
+  const record: HandoffRecord = { format: HANDOFF_FORMAT, kind, from, to, task, budget: path, limits, atMs: await store.now() }
+  const about = handoffKey(id)
+  const hold = await giver.begin(
+    { ...action, allot: { budget: path, limits, about }, with: { set: [{ key: about, value: record as never }] } },
+    options,
+  )
+  await hold.settle({})
+}
+
+function opened(giver: Scope, { id, path }: Share, agent: string, gates: readonly Gate[], context: HandoffContext): Earmark {
+  const { task, also } = giver
   const close = (): Promise<HandoffClosing> => closeHandoff(id, context)
   return {
     id,
-    scope: scopeOf({ agent: to, task, budget: path, ...(giver.also === undefined ? {} : { also: giver.also }) }, [...gates, ...narrower]),
-    message,
+    scope: context.scopeOf({ agent, task, budget: path, ...(also === undefined ? {} : { also }) }, gates),
     close,
     async [Symbol.asyncDispose]() {
       await close()

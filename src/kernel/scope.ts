@@ -9,7 +9,7 @@ import { assertName, parsePath } from '../lib/names.ts'
 import { FragmentConflict, type Grant } from '../budget/hold-writer.ts'
 import { pauseBudget } from '../budget/operator.ts'
 import type { TakeRequest } from '../budget/take-request.ts'
-import { openHandoff } from '../handoff/handoff.ts'
+import { openEarmark, openHandoff } from '../handoff/handoff.ts'
 import type { Prices } from '../waist/price.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
@@ -257,6 +257,9 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     })
   }
 
+  const scopeFor = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)
+  const shares = { store, ledger, record, scopeOf: scopeFor }
+
   const scope: Scope = {
     boot: log.boot,
     ...owner,
@@ -268,10 +271,8 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       const { committer, reports } = context
       return runOnce(scope, { committer, reports, onDelayed }, receipt, action, fn, options)
     },
-    handoff(request, options) {
-      const scopeOf = (of: ScopeIdentity, narrower: readonly Gate[]): Scope => createScope(of, context, narrower)
-      return openHandoff(scope, ownGates, request, { store, ledger, record, scopeOf }, options)
-    },
+    handoff: (request, options) => openHandoff(scope, ownGates, request, shares, options),
+    earmark: (step, allotted, options) => openEarmark(scope, ownGates, step, allotted, shares, options),
     wrapUp: () => createScope(identity, context, ownGates, true),
     enter: (fn) => inRun(() => withAmbient({ scope }, fn)),
     get refusal() {

@@ -31,6 +31,9 @@ export interface HandoffClosing {
   readonly inSuspense: Amounts
 }
 
+/** Money that was set aside for a later step of one's own. `await using` gives back what is left. */
+export type Earmark = Omit<Handoff, 'message'>
+
 /** A handoff that was made. `await using` closes it. */
 export interface Handoff extends AsyncDisposable {
   readonly id: string

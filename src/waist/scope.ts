@@ -1,6 +1,6 @@
 import type { Amounts } from '../lib/amounts.ts'
 import type { Refusal } from '../lib/errors.ts'
-import type { Handoff, HandoffRequest } from './handoff.ts'
+import type { Earmark, Handoff, HandoffRequest } from './handoff.ts'
 import type { Once, OnceOptions } from './once.ts'
 import type { Prices } from './price.ts'
 import type { Action } from './action.ts'
@@ -71,6 +71,15 @@ export interface Scope extends ScopeIdentity {
    * @throws {TypeError} {RangeError} For a request that cannot be understood, or a path deeper than 8 levels.
    */
   handoff(request: HandoffRequest, options?: BeginOptions): Promise<Handoff>
+  /**
+   * Sets money aside for a later step of this work, so that earlier ones cannot use it up: an allotment, as in a handoff,
+   * but for the same agent under the same rules. What is left comes back when it is closed, or its process is gone.
+   *
+   * @param step - A name, up to 100 characters.
+   * @param budget - `{ usd: 0.5, calls: 3 }`, in the units of `openKernel({ budgets })`.
+   * @throws {Refusal} {TypeError} {RangeError} As {@link Scope.handoff}.
+   */
+  earmark(step: string, budget: HandoffRequest['budget'], options?: BeginOptions): Promise<Earmark>
   /**
    * The same scope for the last answer of its work: its actions may use what budgets keep for that (`wrapUp`), so an
    * agent that was refused can still say what it has.

@@ -65,6 +65,8 @@ describe('a threshold', () => {
     }
     expect(low().length).toBe(1)
     expect(notices[0]).toBe(undefined)
+    // Long before the last calls, which are taken one by one.
+    expect(notices[70]).toContain('50 %')
     expect(notices.at(-1)).toContain('50 %')
   })
 
