@@ -26,8 +26,6 @@ export interface TakeRequest {
 export function isLeasable({ fragment, action }: TakeRequest, amounts: Amounts): boolean {
   return (
     action.allot === undefined &&
-    // A lease holds nothing of what is kept for a last answer.
-    action.wrapUp !== true &&
     Object.values(fragment).every((part) => part?.length === 0) &&
     Object.values(amounts).some((amount) => amount > 0)
   )

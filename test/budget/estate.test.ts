@@ -12,7 +12,7 @@ import { groupCommits } from '../../src/stores/group.ts'
 import type { Store } from '../../src/stores/store.ts'
 import { temporaryDirectory } from '../stores/journal.ts'
 
-const BUDGETS = { acme: { tokens: 10_000 }, 'acme/a': { tokens: 8_000 } }
+const BUDGETS = { acme: { tokens: 10_000 }, 'acme/a': { tokens: 8_000 }, beside: { tokens: 5_000 } }
 
 /** A kernel with a lease, 40 calls of 10 behind it. It is never closed before the test ends: it counts as dead. */
 async function leased() {
@@ -60,6 +60,20 @@ describe('the estate of a process', () => {
     for (const _ of [1, 2]) await succeed(kernel, store, directory)
     expect((await line(store, 'acme')).spent).toBe(5_400)
     expect(await keys(store, 'hold/')).toEqual([])
+  })
+
+  test('counts what a call used beyond its lease in every budget that the call counted on', async () => {
+    const { kernel, store, directory, away, back } = await leased()
+    const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme/a', also: ['beside'] })
+    for (let call = 0; call < 20; call++)
+      await (await scope.begin({ kind: 'tool', resource: 'x', worst: { tokens: 10 } })).settle({ tokens: 10 })
+    const hold = await scope.begin({ kind: 'tool', resource: 'x', worst: { tokens: 10 } })
+    away()
+    await hold.settle({ tokens: 500 })
+    back()
+    for (const _ of [1, 2]) await succeed(kernel, store, directory)
+    expect((await line(store, 'beside')).spent).toBe(700)
+    expect((await line(store, 'acme')).spent).toBe(1_100)
   })
 
   test('with three hundred calls under way has a charge for each that can be corrected', async () => {

@@ -6,6 +6,7 @@ import { settleEstate } from '../../src/budget/estate.ts'
 import { openKernel } from '../../src/kernel/open-kernel.ts'
 import { groupCommits } from '../../src/stores/group.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
+import { until } from '../../src/testing/integration-bench.ts'
 import { balanced, keys, line, needing, open, refusalOf } from './bench.ts'
 
 const BUDGETS: Readonly<Record<string, BudgetDeclaration>> = {
@@ -53,6 +54,24 @@ describe('further budgets', () => {
       expect((await refusalOf(mine.begin(needing({ tokens: 1 })))).details.latched).toBe(undefined)
       expect((await refusalOf(mine.begin(needing({ tokens: 1 })))).details.latched).toBe(true)
     })
+  })
+
+  test('are waited for in one line, whoever comes from where', async () => {
+    const { kernel, scope } = await site({ waitMs: 20_000 })
+    const held = await kernel.scope({ agent: 'x', task: 't', budget: 'account' }).begin(needing({ tokens: 150 }))
+    const order: string[] = []
+    const first = scope('a', 'ann')
+      .begin(needing({ tokens: 90 }))
+      .then((hold) => (order.push('first'), hold))
+    await until('it waits', async () => (await keys(kernel.store, 'recall/')).length > 0)
+    // It would fit at once, and would keep the first one waiting for longer.
+    const second = scope('b', 'bob')
+      .begin(needing({ tokens: 50 }))
+      .then(() => order.push('second'))
+    await held.settle({ tokens: 10 })
+    await (await first).settle({ tokens: 0 })
+    await second
+    expect(order).toEqual(['first', 'second'])
   })
 
   test('of one tree count what they share once', async () => {

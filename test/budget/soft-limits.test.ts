@@ -117,6 +117,8 @@ describe('the slice for a last answer', () => {
     await kernel.setLimit('acme', { tokens: 50 }, { by: 'ann', reason: 'less' })
     expect((await refusalOf(scope.wrapUp().begin(needing({ tokens: 1 })))).code).toMatch(/BUSY|EXCEEDED/)
     await hold.settle({ tokens: 0 })
+    // 80 are free, and 30 of them are still to be cut.
+    expect((await refusalOf(scope.wrapUp().begin(needing({ tokens: 51 })))).code).toBe('ERR_BUDGET_EXCEEDED')
     await kernel.sweep()
     expect(await line(store, 'acme')).toMatchObject({ limit: 50, free: 50 })
     expect((await refusalOf(scope.begin(needing({ tokens: 31 })))).code).toBe('ERR_BUDGET_EXCEEDED')

@@ -19,6 +19,29 @@ async function refusalIn(response: Response) {
   return findRefusal({ responseBody: await response.text() })
 }
 
+describe('a hold that is on its way', () => {
+  test.each([
+    ['of the same scope', undefined, 1],
+    ['of one that counts on other budgets', ['other'], 2],
+  ])('%s', async (_, also, holds) => {
+    const provider = await startProvider()
+    const kernel = await openKernel({ store: memoryStore(), budgets: { acme: { usd: 10 }, other: { calls: 10 } } })
+    onTestFinished(async () => {
+      await kernel.close()
+      await provider.close()
+    })
+    const identity = { agent: 'a', task: 't', budget: 'acme' }
+    const guarded = guardFetch(kernel.scope({ ...identity, ...(also === undefined ? {} : { also }) }))
+    const worst = { usd: 1_000_000_000, tokens: 1_000_000, calls: 1 }
+    await kernel
+      .scope(identity)
+      .run({ kind: 'model', resource: SUITE_MODEL, worst }, () =>
+        guarded(`${provider.baseURL}/chat/completions`, { method: 'POST', body: chatBody() }),
+      )
+    expect(kernel.auditLines.filter((line) => line.includes('"kind":"intent"')).length).toBe(holds)
+  })
+})
+
 describe('what costs nothing passes', () => {
   test('a GET needs no scope and no hold', () =>
     onBench({}, async (bench) => {
