@@ -33,6 +33,19 @@ export const CLAIMS: readonly Claim[] = [
     test: 'test/budget/ledger.test.ts > is held at each of them',
   },
   {
+    id: 'window',
+    claim:
+      'So much a day is granted once a day, and a rolling window never grants more than its limit in any stretch of its length, however many processes look at its edge.',
+    assumes: ['A1'],
+    test: 'test/budget/windows.test.ts > open one, and grant its limit once, with replies lost',
+  },
+  {
+    id: 'beside',
+    claim: 'Further budgets of a scope, such as those of a user and of an account, are debited in the same step as its own, or nothing is.',
+    assumes: ['A1'],
+    test: 'test/budget/several-budgets.test.ts > bind like its own: the user’s whoever works for her, the account’s whoever uses it',
+  },
+  {
     id: 'suspense',
     claim: 'What a killed process held counts as spent until somebody knows better; it never goes back to free by itself.',
     assumes: ['A1', 'A8'],
