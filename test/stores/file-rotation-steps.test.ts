@@ -107,26 +107,26 @@ describe('control: the rounds notice a store', () => {
     faultsOf(await playAll(act, { source: sourcesWith(mistakes), lifeMs: 5_000, ...(match === undefined ? {} : { match }) }))
 
   test('whose processes ignore a seal, and go on where nobody reads', async () => {
-    const wrong = { file: 'journal-fold.ts', right: '      isSealed = true\n', wrong: '' }
+    const wrong = { file: 'journal/fold.ts', right: '      isSealed = true\n', wrong: '' }
     expect(await control('stopped', [wrong], /^[12] /)).not.toEqual([])
   })
 
   test('that does not look, once the next segment is open, whether the one before still has its name', async () => {
-    const first = { file: 'journal-open.ts', right: 'if (!hasItsName(sealed)) return openLater(home, sealed)', wrong: '' }
-    const second = { file: 'journal-open.ts', right: 'if (hasItsName(sealed)) {', wrong: 'if (hasItsName(sealed) || true) {' }
+    const first = { file: 'journal/open.ts', right: 'if (!hasItsName(sealed)) return openLater(home, sealed)', wrong: '' }
+    const second = { file: 'journal/open.ts', right: 'if (hasItsName(sealed)) {', wrong: 'if (hasItsName(sealed) || true) {' }
     const faults = await control('stopped', [first, second], /openSync|fdatasync|writeSync/)
     expect(faults.filter((fault) => fault.includes('are there')).length).toBeGreaterThan(0)
   })
 
   test('that looks before it opens the next segment, and not after', async () => {
-    const second = { file: 'journal-open.ts', right: 'if (hasItsName(sealed)) {', wrong: 'if (hasItsName(sealed) || true) {' }
+    const second = { file: 'journal/open.ts', right: 'if (hasItsName(sealed)) {', wrong: 'if (hasItsName(sealed) || true) {' }
     // It goes on in a file that it has made anew, and that even its own trimming removes.
     expect(await control('stopped before', [second], /openSync g-/)).toEqual([expect.stringMatching(/was removed while in use/)])
   })
 
   test('that removes segments in descending order', async () => {
     const wrong = {
-      file: 'journal-compact.ts',
+      file: 'journal/compact.ts',
       right: 'for (const segment of segmentsIn(folder)) if',
       wrong: 'for (const segment of segmentsIn(folder).toReversed()) if',
     }
