@@ -119,6 +119,18 @@ describe(`in a journal of ${LINES} lines, the last one included`, () => {
     expect(found).toEqual(times(LINES - 1, (index) => index + 1))
   })
 
+  test('removing the newline of any line but the last is damage at its place', async () => {
+    const journal = await buildJournal(LINES, adding)
+    const found: (number | string)[] = []
+    for (let index = 0; index < LINES - 1; index++) {
+      const end = journal.lines[index]!.head.bytes
+      const content = textOf(journal.lines)
+      writeFileSync(journal.file, content.slice(0, end - 1) + content.slice(end))
+      found.push(await damagedLine(journal))
+    }
+    expect(found).toEqual(times(LINES - 1, (index) => index + 1))
+  })
+
   test('removing the last lines is not seen by the store alone, and `holds` says no', async () => {
     const journal = await buildJournal(LINES, adding)
     const last = journal.lines.at(-1)!.head
@@ -319,10 +331,31 @@ describe('a journal that was cut', () => {
     const { directory, file, lines } = await buildJournal(KEPT)
     const foreign = { previous: lines.at(-1)!.head.hash, writer: 'torn:1', timeMs: 1, batches: [countingBatch(99)] }
     const { text } = encodeLine(foreign)
-    for (const [round, cut] of [1, 8, 60, text.length - 1].entries()) {
+    for (const [round, cut] of [1, 8, 60, text.length - 1, text.length].entries()) {
       const store = interrupted(directory, () => appendFileSync(file, text.slice(0, cut)))
       expect(await store.apply([{ add: [{ key: 'k/n', by: 1 }] }])).toEqual({ outcome: 'contended' })
       expect(await store.apply([{ add: [{ key: 'k/n', by: 1 }] }])).toMatchObject({ results: [{ values: [KEPT + round + 1] }] })
+      expect(await countOf(openStore(directory))).toBe(KEPT + round + 1)
+    }
+  })
+
+  test('behind the backs of many, one after the other without a newline in between, freezes nobody and loses nothing', async () => {
+    const { directory, file, lines } = await buildJournal(KEPT)
+    const { text } = encodeLine({ previous: lines.at(-1)!.head.hash, writer: 'torn:1', timeMs: 1, batches: [countingBatch(99)] })
+    const cuts = [text.length, 2, text.length, 90, text.length - 1, 9]
+    const runs = [...cuts.map((cut) => [cut]), ...cuts.flatMap((one) => cuts.map((other) => [one, other])), cuts]
+    const auditor = openStore(directory)
+    for (const [round, run] of runs.entries()) {
+      const store = interrupted(directory, () => {
+        for (const cut of run) {
+          appendFileSync(file, text.slice(0, cut))
+          // What is torn now can be seen by whoever looks just then.
+          if (cut > 4) void auditor.now()
+        }
+      })
+      expect(await store.apply([{ add: [{ key: 'k/n', by: 1 }] }])).toEqual({ outcome: 'contended' })
+      expect(await store.apply([{ add: [{ key: 'k/n', by: 1 }] }])).toMatchObject({ results: [{ values: [KEPT + round + 1] }] })
+      expect(await countOf(auditor)).toBe(KEPT + round + 1)
       expect(await countOf(openStore(directory))).toBe(KEPT + round + 1)
     }
   })

@@ -10,6 +10,8 @@ import { times } from '../../src/testing/store-bench.ts'
 
 const TAIL_BYTES = ',"h":""}'.length + 43
 const HASH = sha256('start')
+const SHORTEST_PIECE = '{"n":'.length
+const HEADER_BYTES = '{"n":171,"p":"'.length
 
 const key = string({ unit: 'binary', minLength: 1, maxLength: 20 })
 const value = jsonValue({ maxDepth: 3 }).map((json) => JSON.parse(JSON.stringify(json)) as Json)
@@ -142,6 +144,61 @@ describe('a line that was cut', () => {
         for (const cut of [20, 60, second.length - 1])
           expect(readLine(Buffer.concat([torn, second.subarray(0, cut)]))).toEqual({ kind: 'torn' })
       }
+    }
+  })
+
+  test('of nothing but its newline is torn with another line right behind it, whole or cut again, that names another line', () => {
+    for (const lookalike of LOOKALIKES) {
+      const first = bytesOf(lineOf(lookalike))
+      const second = bytesOf(lineOf('second'))
+      for (let length = SHORTEST_PIECE; length <= second.length; length++) {
+        expect(readLine(Buffer.concat([first, second.subarray(0, length)]))).toEqual({ kind: 'torn' })
+      }
+    }
+  })
+
+  test('with others that were cut right behind it, wherever, is torn, with a whole line at the end and without', () => {
+    const cut = record({ size: nat(300), cut: nat() }).map(({ size, cut: at }) => {
+      const bytes = bytesOf(lineOf('x'.repeat(size)))
+      return bytes.subarray(0, bytes.length - (at % bytes.length))
+    })
+    assert(
+      property(array(cut, { minLength: 1, maxLength: 5 }), nat(300), nat(1), (cuts, size, cutLast) => {
+        const last = bytesOf(lineOf('y'.repeat(size)))
+        expect(readLine(Buffer.concat([...cuts, last.subarray(0, last.length - cutLast)]))).toEqual({ kind: 'torn' })
+      }),
+      { numRuns: 3_000 },
+    )
+  })
+
+  test('within its first four bytes, last behind one that lacks only its newline, is damage: so a changed newline looks too', () => {
+    const first = bytesOf(lineOf('first'))
+    for (let length = 1; length < SHORTEST_PIECE; length++) {
+      expect(readLine(Buffer.concat([first, first.subarray(0, length)])).kind).toBe('damage')
+    }
+  })
+
+  test('with a line right behind it that names one of the same run is damage: somebody had read that with its newline', () => {
+    const first = encodeLine(lineOf('first'))
+    const second = bytesOf(lineOf('second', first.hash))
+    const [torn, other] = [Buffer.from(first.text).subarray(0, 90), bytesOf(lineOf('other'))]
+    const nameEndsAt = second.indexOf('","w"')
+    for (let length = nameEndsAt; length <= second.length; length++) {
+      for (const before of [[], [torn]]) {
+        for (const between of [[], [torn], [other]]) {
+          const run = [...before, Buffer.from(first.text), ...between, second.subarray(0, length)]
+          expect(readLine(Buffer.concat(run)).kind).toBe('damage')
+        }
+      }
+    }
+  })
+
+  test('of nothing but its newline, and changed besides, is damage with another line right behind it', () => {
+    const first = bytesOf(lineOf('first'))
+    const second = bytesOf(lineOf('second'))
+    for (let at = HEADER_BYTES; at < first.length; at++) {
+      for (const length of [60, second.length])
+        expect(readLine(Buffer.concat([changed(first, at, first[at]! ^ 1), second.subarray(0, length)])).kind).toBe('damage')
     }
   })
 

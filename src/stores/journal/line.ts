@@ -87,19 +87,15 @@ export function readLine(bytes: Buffer): Reading {
 
 /** Says whether bytes are a whole line, whatever its members say. */
 export function readFrame(bytes: Buffer): { readonly kind: 'whole'; readonly hash: string } | Broken {
-  const tailAt = bytes.length - TAIL_BYTES
-  const whole =
-    tailAt > 0 &&
-    bytes.toString('latin1', tailAt, tailAt + TAIL_MARK.length) === TAIL_MARK &&
-    bytes.toString('latin1', bytes.length - 2) === '"}'
-  if (!whole) {
+  if (!hasTail(bytes)) {
     if (isPrefixOfLine(bytes) || isGlued(bytes, 'cut')) return { kind: 'torn' }
     return { kind: 'damage', reason: 'it is neither a line nor the beginning of one' }
   }
   const hash = hashAtEnd(bytes)
-  if (sha256(bytes.subarray(0, tailAt)) !== hash) {
+  const body = bytes.subarray(0, -TAIL_BYTES)
+  if (sha256(body) !== hash) {
     // A value can look like the end of a line; a whole line whose length alone was changed still fits its hash.
-    if (isGlued(bytes, 'whole') || (isPrefixOfLine(bytes) && sha256(withItsLength(bytes.subarray(0, tailAt), bytes.length)) !== hash)) {
+    if (isGlued(bytes, 'whole') || (isPrefixOfLine(bytes) && sha256(withItsLength(body, bytes.length)) !== hash)) {
       return { kind: 'torn' }
     }
     return { kind: 'damage', reason: 'its hash does not match its content' }
@@ -165,18 +161,63 @@ function isPrefixOfLine(bytes: Buffer): boolean {
   return bytes.length < Number(header[1])
 }
 
-// A writer cannot know that another one, cut short since it looked, has left a torn end: its own line then
-// stands right behind that, with no newline between them. Nobody accepts it, its writer neither.
-function isGlued(bytes: Buffer, second: 'whole' | 'cut'): boolean {
-  for (let at = bytes.indexOf(HEADER_START, 1); at > 0; at = bytes.indexOf(HEADER_START, at + 1)) {
-    if (!isPrefixOfLine(bytes.subarray(0, at))) continue
-    const rest = bytes.subarray(at)
-    const length = Number(HEADER.exec(rest.toString('latin1', 0, 24))?.[1])
-    if (second === 'cut' ? rest.length < length : rest.length === length && sha256(rest.subarray(0, -TAIL_BYTES)) === hashAtEnd(rest)) {
-      return true
-    }
+// A writer cannot know that another one, cut short since it looked, has left a torn end: its own line then stands right
+// behind that, with no newline between them, and so may the next one's. Nobody accepts any of them, their writers neither;
+// nor could any of them have been decided upon another, for which that one would have had to end with a newline. A run
+// is glued when it can be divided so: each piece the beginning of a line, or a line that lacks only its newline, and the
+// last one as `last` says. What is left of a line that was cut within its first four bytes is no last piece: behind a
+// whole line that is what a changed newline looks like, which is damage.
+function isGlued(bytes: Buffer, last: 'whole' | 'cut'): boolean {
+  // A piece that is shorter than it says ends anywhere below this.
+  let cutBelow = reachOf(bytes, 0)
+  const ends = new Set<number>()
+  const complete = new Set<string>()
+  let isLast = false
+  const canBegin = (at: number): boolean => {
+    if (at < cutBelow || ends.has(at)) return true
+    // Too little was left of a line in between to be found by how it begins.
+    return [1, 2, 3, 4].some((left) => bytes.toString('latin1', at - left, at) === HEADER_START.slice(0, left) && canBegin(at - left))
   }
-  return false
+  for (let at = 0; at >= 0; at = bytes.indexOf(HEADER_START, at + 1)) {
+    if (at > 0 && !canBegin(at)) continue
+    const header = HEADER.exec(bytes.toString('latin1', at, at + 24))
+    const end = header === null ? 0 : at + Number(header[1])
+    if (header !== null && complete.has(bytes.toString('latin1', at + header[0].length, at + header[0].length + HASH_LENGTH))) return false
+    cutBelow = Math.max(cutBelow, reachOf(bytes, at))
+    const hash = end <= bytes.length ? wholeHash(bytes.subarray(at, end)) : undefined
+    if (hash !== undefined) {
+      ends.add(end)
+      complete.add(hash)
+    }
+    if (at > 0 && (last === 'whole' ? hash !== undefined && end === bytes.length : bytes.length < reachOf(bytes, at))) isLast = true
+  }
+  return isLast
+}
+
+/** The first place that is too far from a piece's beginning for it to be a beginning of a line. */
+function reachOf(bytes: Buffer, at: number): number {
+  const start = bytes.toString('latin1', at, at + 24)
+  const header = HEADER.exec(start)
+  if (header !== null) return at + Number(header[1])
+  let length = start.length
+  while (!HEADER_PREFIX.test(start.slice(0, length))) length -= 1
+  return at + length + 1
+}
+
+/** The hash of bytes that are a whole line. */
+function wholeHash(bytes: Buffer): string | undefined {
+  const hash = hasTail(bytes) ? hashAtEnd(bytes) : undefined
+  return hash !== undefined && sha256(bytes.subarray(0, -TAIL_BYTES)) === hash ? hash : undefined
+}
+
+/** Whether bytes end as a line does. */
+function hasTail(bytes: Buffer): boolean {
+  const tailAt = bytes.length - TAIL_BYTES
+  return (
+    tailAt > 0 &&
+    bytes.toString('latin1', tailAt, tailAt + TAIL_MARK.length) === TAIL_MARK &&
+    bytes.toString('latin1', bytes.length - 2) === '"}'
+  )
 }
 
 function hashAtEnd(line: Buffer): string {
