@@ -284,6 +284,17 @@ describe('the chain', () => {
     expect([...walkChain(segment, sha256('nobody'))]).toEqual([])
   })
 
+  test('is walked past a cut line and the one glued to it that together are as long as the first one says', () => {
+    const [cut, glued] = [encodeLine(lineOf('x'.repeat(300))), encodeLine(lineOf('glued'))]
+    const run = cut.text.slice(0, cut.text.length - glued.text.length) + glued.text
+    expect(run.length).toBe(cut.text.length)
+    expect(readLine(Buffer.from(run))).toEqual({ kind: 'torn' })
+    const lookalike = encodeLine(lineOf(LOOKALIKES[2]!))
+    const next = encodeLine(lineOf('next', lookalike.hash))
+    const segment = Buffer.from(`${run}\n${lookalike.text}\n${next.text}\n`)
+    expect([...walkChain(segment, HASH)]).toEqual([lookalike.hash, next.hash])
+  })
+
   test('ends where a line is missing, and at the last newline', () => {
     const [first, , third] = lines
     expect([...walkChain(Buffer.from(`${first!.text}\n${third!.text}\n`), HASH)]).toEqual([first!.hash])

@@ -230,8 +230,8 @@ function withItsLength(body: Buffer, length: number): Buffer {
 
 /**
  * The hashes of the accepted lines in a part of a segment, found by walking the chain from the head that the part
- * starts on. Only the two hashes at known places of each line are looked at: everything else was judged when it
- * was folded.
+ * starts on. Only the two hashes at known places of each line are looked at, unless something in it looks like another
+ * line: everything else was judged when it was folded.
  */
 export function* walkChain(part: Buffer, start: string): Generator<string, void> {
   let head = start
@@ -241,7 +241,10 @@ export function* walkChain(part: Buffer, start: string): Generator<string, void>
     const header = HEADER.exec(part.toString('latin1', at, Math.min(end, at + 24)))
     if (header !== null && end - at === Number(header[1])) {
       const previousAt = at + header[0].length
-      if (part.toString('latin1', previousAt, previousAt + HASH_LENGTH) === head) {
+      const inner = part.indexOf(HEADER_START, at + 1)
+      // A cut line and what is glued to it can together be as long as the first of them says.
+      const isOne = inner < 0 || inner >= end || readFrame(part.subarray(at, end)).kind === 'whole'
+      if (isOne && part.toString('latin1', previousAt, previousAt + HASH_LENGTH) === head) {
         head = hashAtEnd(part.subarray(at, end))
         yield head
       }
