@@ -1,7 +1,7 @@
 // The chain file of a process, `<data>/chains/<boot>.jsonl`: its audit trail, and what is left of it after a
 // crash. Every record is one write(2) before what it announces begins, so it survives SIGKILL.
 
-import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fdatasyncSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../lib/clock.ts'
 import type { Json } from '../lib/canonical-json.ts'
@@ -143,10 +143,19 @@ function openFile(directory: string, boot: string, durable: boolean): { write(li
         throw (dead = failed(error))
       }
       if (written !== bytes) throw failed(new Error(`no space left (${written} of ${bytes} bytes)`))
+      // A file without a name takes every write, and nobody will ever read it.
+      if (fstatSync(descriptor).nlink === 0) throw (dead = removed(path))
       size += bytes
     },
     close: () => closeSync(descriptor),
   }
+}
+
+function removed(path: string): HoldfastError {
+  return new HoldfastError(
+    'ERR_STORE',
+    `The audit chain ${path} was removed while in use: what happened up to now is on record nowhere. Nothing may run without it: close this kernel, and open another one on a data directory that stays.`,
+  )
 }
 
 /** Makes the name of a new file survive a power cut too. */

@@ -224,7 +224,8 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     }
     if (refusal.details.latched === true) return
     const facts = { code: refusal.code, ...owner, action: kind, resource, argsHash, reason: refusal.message }
-    log.append('refused', { ...facts, ...(hold === undefined ? {} : { hold }) })
+    // Nothing runs, whether that is on record or not; the caller must know why.
+    record('refused', { ...facts, ...(hold === undefined ? {} : { hold }) })
     if (run === undefined || refusal.details.endsRun !== true) return
     const bound = refusal.details.budget
     latch(run, refusal, { storeId: store.id, budget: bound?.budget ?? budget }, (wake) =>

@@ -78,14 +78,28 @@ function succeedIn(directory: string, options: Omit<SuccessorOptions, 'directory
     }
   }
 
+  /** The chains of others that have a lock. Who cannot look for the dead is told so; his own call has another answer. */
+  function lockedChains(): readonly string[] {
+    const folder = join(directory, 'chains')
+    try {
+      return readdirSync(folder)
+        .filter((name) => name.endsWith('.lock'))
+        .map((name) => name.slice(0, -'.lock'.length))
+        .filter((boot) => boot !== own)
+    } catch (error) {
+      emit({
+        type: 'trouble',
+        message: `${folder} cannot be read, so what dead processes have left stays as it is: ${String(error)}. Put the data directory back, or close this kernel and open another one.`,
+      })
+      return []
+    }
+  }
+
   return async () => {
     // Every refusal asks; a look each second is enough.
     if (performance.now() - lookedAtMs < LOOK_MS) return
     lookedAtMs = performance.now()
-    const boots = readdirSync(join(directory, 'chains'))
-      .filter((name) => name.endsWith('.lock'))
-      .map((name) => name.slice(0, -'.lock'.length))
-      .filter((boot) => boot !== own)
+    const boots = lockedChains()
     let settled = 0
     for (const boot of boots) {
       // One that cannot be put in order must not stand in front of the others.

@@ -3,7 +3,19 @@
 
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, readdirSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -157,6 +169,32 @@ describe('a chain file', () => {
       catch (error) { process.stdout.write(error.code + ' ' + error.cause.code) }`
     chmodSync(directory, 0o755)
     expect(execFileSync(process.execPath, ['--input-type=module', '-e', script, directory], { encoding: 'utf8' })).toBe('ERR_STORE EACCES')
+  })
+
+  test.each([false, true])('that was removed while in use takes no record any more, also when it is there again; synced: %s', (durable) => {
+    const directory = temporaryDirectory()
+    const chain = openChain({ boot: 'boot', clock: settableClock(), directory, durable })
+    onTestFinished(() => chain.close(true))
+    chain.append('event', { a: 1 })
+    rmSync(directory, { recursive: true })
+    const removed = expect.objectContaining({
+      code: 'ERR_STORE',
+      message: expect.stringMatching(/boot\.jsonl was removed while in use: .* open another one/),
+    })
+    expect(() => chain.append('event', { a: 2 })).toThrow(removed)
+    mkdirSync(join(directory, 'chains'), { recursive: true })
+    writeFileSync(chainFile(directory, 'boot'), '')
+    expect(() => chain.append('event', { a: 3 })).toThrow(removed)
+    expect(chain.head().count).toBe(1)
+  })
+
+  test('that was moved is written on, where it is', () => {
+    const [directory, elsewhere] = [temporaryDirectory(), join(temporaryDirectory(), 'moved')]
+    const chain = openIn(directory)
+    chain.append('event', { a: 1 })
+    renameSync(directory, elsewhere)
+    chain.append('event', { a: 2 })
+    expect(recordsOf(linesOf(elsewhere, 'boot'))).toMatchObject([{ a: 1 }, { a: 2 }])
   })
 
   test('that is synced for each record holds the same lines', () => {
