@@ -287,6 +287,51 @@ const groups: readonly StoreCase[] = [
       }
     },
   },
+  {
+    name: 'safety: a set whose time is over makes its key absent for the batches after it, whatever was there',
+    async run({ store, commit }) {
+      const before = ok(await commit({ set: ['k/n', 'k/s', 'k/gone'].map((key) => ({ key, value: key === 'k/n' ? 7 : 'text' })) })).version
+      const expiresAtMs = await store.now()
+      const over = ['k/n', 'k/s', 'k/gone', 'k/new'].map((key) => ({ key, value: 40, expiresAtMs }))
+      const results = await applyTo(
+        store,
+        { set: over },
+        adding('k/n', 2, { max: 10 }),
+        adding('k/s', 3, { min: 3 }),
+        adding('k/new', -1, { min: 0 }),
+        { check: [{ key: 'k/gone', version: before }], ...setting('k/wrong', 1) },
+        { check: [{ key: 'k/gone', version: 0 }], ...setting('k/right', 1) },
+        { set: [{ key: 'k/right', value: 2, expiresAtMs }] },
+        { check: [{ key: 'k/right', version: 0 }], delete: ['k/new'], ...setting('k/last', 1) },
+      )
+      assert.deepEqual(
+        results.map((result) => (result.outcome === 'ok' ? result.values : result)),
+        [
+          [],
+          [2],
+          [3],
+          { outcome: 'refused', which: 'k/new', reason: 'min', value: 0 },
+          { outcome: 'conflict', which: 'k/gone', version: 0 },
+          [],
+          [],
+          [],
+        ],
+      )
+      const [first, second] = [ok(results[1]!).version, ok(results[2]!).version]
+      // What was added to an absent key lasts: it has no time of its own.
+      assert.deepEqual(await store.read(['k/n', 'k/s', 'k/gone', 'k/new', 'k/right']), [
+        { key: 'k/n', value: 2, version: first },
+        { key: 'k/s', value: 3, version: second },
+        null,
+        null,
+        null,
+      ])
+      assert.deepEqual(
+        (await store.list('k/', { limit: 10 })).map(({ key }) => key),
+        ['k/last', 'k/n', 'k/s'],
+      )
+    },
+  },
 ]
 
 /** The first half of the chapter. */

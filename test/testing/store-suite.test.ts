@@ -60,6 +60,11 @@ const BROKEN: readonly (readonly [what: string, change: (store: Store) => Store,
   ['ignores max', withoutBound('max'), 'safety: an add that would end beyond its max is refused with the value that stands'],
   ['ignores min', withoutBound('min'), 'safety: an absent key counts as 0 for its min'],
   ['applies parts of a batch', inParts, 'safety: one refused add among several applies none of them, and no other part of the batch'],
+  [
+    'forgets that a time is over',
+    rewriting((batch) => ({ ...batch, set: (batch.set ?? []).map(({ key, value }) => ({ key, value })) })),
+    'safety: a set whose time is over makes its key absent for the batches after it, whatever was there',
+  ],
   ['mixes up the results of a group', inDisorder, 'safety: a refused batch changes nothing for the batches around it'],
   [
     'forgets expiry',
