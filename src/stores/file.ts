@@ -128,6 +128,8 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Fi
     segmentBytes,
     most: { bytes: MAX_SEGMENT_BYTES, lines: MAX_SEGMENT_LINES },
   })
+  // A group may be in the last line, which counts as soon as somebody writes the newline that it lacks.
+  let isUnsettled = false
   let stopFollowing: (() => void) | undefined
   let closing: Promise<void> | undefined
   const backups = new Set<Promise<unknown>>()
@@ -196,13 +198,16 @@ export function fileStore(directory: string, options: FileStoreOptions = {}): Fi
     fold.readOn()
     const timeMs = now()
     const { results, passing } = decide(fold, batches, timeMs)
-    if (passing.length > 0) {
+    // What comes of a group in doubt must be certain before anything else is answered, a refusal too.
+    if (passing.length > 0 || isUnsettled) {
       let outcomes: readonly BatchResult[] | undefined
       try {
         outcomes = append(passing, timeMs)
+        isUnsettled = false
       } catch (error) {
-        if (error instanceof UnknownOutcome) return { outcome: 'unknown', cause: error }
-        throw error
+        if (!(error instanceof UnknownOutcome)) throw error
+        isUnsettled = true
+        return { outcome: 'unknown', cause: error }
       }
       if (outcomes === undefined) return { outcome: 'contended' }
       let next = 0

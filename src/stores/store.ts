@@ -39,7 +39,11 @@ export type GroupResult =
   | { readonly outcome: 'applied'; readonly results: readonly BatchResult[]; readonly head?: StoreHead }
   /** Another writer was first; nothing was written. Try again. */
   | { readonly outcome: 'contended' }
-  /** The reply was lost: applied or not. Ask again under the same identity, and spend nothing meanwhile. */
+  /**
+   * The reply was lost: applied, not applied, or still on its way. Ask again under the same identity, and spend nothing
+   * meanwhile. Once the same store object has answered a later `apply` with `applied`, whatever became of the batches of
+   * that one, nothing of this group is applied any more. A read settles nothing, nor does `contended`.
+   */
   | { readonly outcome: 'unknown'; readonly cause: unknown }
 
 /** What a store promises, so that the kernel can compare it with what a budget needs. */

@@ -142,6 +142,39 @@ test('a line that lacks nothing but its newline is unknown, and counts once the 
   expect(report).toEqual({ outcomes: ['applied', 'unknown', 'contended', 'applied'], found: [1, 3] })
 })
 
+test('a line that lacks nothing but its newline is settled before its writer is told anything else, a refusal too', () => {
+  const script = `
+    import { execFileSync } from 'node:child_process'
+    import { statSync } from 'node:fs'
+    import { fileStore } from ${JSON.stringify(new URL('../../src/stores/file.ts', import.meta.url).href)}
+    const [directory, file] = process.argv.slice(1)
+    const store = fileStore(directory, { durability: 'os', clock: { now: () => 1_700_000_000_000 } })
+    const apply = async (batch) => { const { outcome, results } = await store.apply([batch]); return results?.[0] ?? outcome }
+    const add = { add: [{ key: 'k/n', by: 1 }] }
+    const limit = (bytes) => execFileSync('prlimit', ['--pid', String(process.pid), '--fsize=' + bytes + ':'])
+    const answers = [await apply(add)]
+    const { size } = statSync(file)
+    limit(2 * size - 1)
+    answers.push(await apply(add))
+    limit('unlimited')
+    const refused = { check: [{ key: 'k/none', version: 9 }] }
+    answers.push(await apply(refused), await apply(refused))
+    const found = [(await store.read(['k/n']))[0].value, statSync(file).size]
+    answers.push(await apply(refused))
+    found.push((await store.read(['k/n']))[0].value, statSync(file).size)
+    process.stdout.write(JSON.stringify({ answers, found }))`
+  const directory = temporaryDirectory()
+  const args = ['--input-type=module', '-e', script, directory, segmentOf(directory)]
+  const { answers, found } = JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8' })) as {
+    answers: unknown[]
+    found: unknown[]
+  }
+  const conflict = { outcome: 'conflict', which: 'k/none', version: 0 }
+  expect(answers).toEqual([{ outcome: 'ok', version: 1, values: [1] }, 'unknown', 'contended', conflict, conflict])
+  // Nothing is written any more for what is settled.
+  expect(found).toEqual([2, found[1], 2, found[1]])
+})
+
 test('of two groups whose syncs would run at once, none is acknowledged when the disk fails, though it says so once', () => {
   const script = `
     import fs from 'node:fs'
