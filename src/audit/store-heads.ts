@@ -36,8 +36,14 @@ export async function assertStoreIsWhole(directory: string, store: Store): Promi
   if (lost === undefined) return
   throw new HoldfastError(
     'ERR_DAMAGE',
-    `${store.name} has lost writes that it acknowledged: the chain ${lost.name} notes a line that ends at byte ${lost.head.bytes} of segment ${lost.head.segment}, and it is not there. Nothing is opened.`,
+    `${store.name} has lost writes that it acknowledged: the chain ${lost.name} notes ${placeOf(lost.head, store.id)}, and it is not there. Nothing is opened.`,
   )
+}
+
+/** A store without a journal counts versions in segment 0, and has its id for a hash. */
+function placeOf({ segment, bytes, hash }: StoreHead, storeId: string): string {
+  if (segment > 0) return `a line that ends at byte ${bytes} of segment ${segment}`
+  return hash === storeId ? `version ${bytes}` : `version ${bytes} of the store ${hash}`
 }
 
 interface Note {

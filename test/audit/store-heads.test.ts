@@ -1,13 +1,14 @@
 // Whoever opens a store looks whether it still has what it acknowledged to those before: each chain notes where the
 // journal stood. A journal that lost its end is not opened; a chain file that is odd keeps nobody from opening.
 
-import { appendFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { assertStoreIsWhole } from '../../src/audit/store-heads.ts'
 import { fileStore } from '../../src/stores/file.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
-import type { Store } from '../../src/stores/store.ts'
+import { sqliteStore } from '../../src/stores/sqlite.ts'
+import type { Store, StoreHead } from '../../src/stores/store.ts'
 import { chainFile, linesOf, openAudited, recordsOf, temporaryDirectory, writeChain } from './chains.ts'
 
 const MODEL = { kind: 'model', resource: 'gpt', worst: { calls: 1 } }
@@ -29,6 +30,20 @@ async function use(directory: string, actions: number): Promise<{ boot: string }
     for (let index = 0; index < actions; index++) await (await scope.begin(MODEL)).settle({ calls: 1 })
     await kernel.close()
     return { boot: kernel.boot }
+  } finally {
+    await store.close()
+  }
+}
+
+/** The same on SQLite: what it was at the end. */
+async function useSqlite(file: string): Promise<{ boot: string; version: number; id: string }> {
+  const store = sqliteStore(file)
+  try {
+    const kernel = await openAudited({ store })
+    await (await kernel.scope({ agent: 'ann', task: 't', budget: 'acme' }).begin(MODEL)).settle({ calls: 1 })
+    await kernel.close()
+    const { store: head } = recordsOf(linesOf(store.dataDirectory!, kernel.boot)).at(-1) as unknown as { store: StoreHead }
+    return { boot: kernel.boot, version: head.bytes, id: store.id }
   } finally {
     await store.close()
   }
@@ -73,6 +88,26 @@ describe('a store', () => {
     await use(directory, 20)
     await expect(use(directory, 1)).resolves.toMatchObject({ boot: expect.any(String) })
   })
+
+  test.each(['an older copy', 'another store'])(
+    'that counts versions and is not what it was (%s) is not opened, and the version is named',
+    async (how) => {
+      const file = join(temporaryDirectory(), 'state.db')
+      const { boot } = await useSqlite(file)
+      for (const part of ['', '-wal', '-shm']) if (existsSync(file + part)) copyFileSync(file + part, `${file}.old${part}`)
+      const later = await useSqlite(file)
+      expect(later.version).toBeGreaterThan(0)
+      for (const part of ['', '-wal', '-shm']) {
+        rmSync(file + part, { force: true })
+        if (how === 'an older copy' && existsSync(`${file}.old${part}`)) renameSync(`${file}.old${part}`, file + part)
+      }
+      const what = how === 'an older copy' ? `version ${later.version}` : `version ${later.version} of the store ${later.id}`
+      const message = expect.stringMatching(
+        new RegExp(`the chain (${boot}|${later.boot})\\.jsonl notes ${what}, and it is not there\\. Nothing is opened\\.$`),
+      )
+      await expect(useSqlite(file)).rejects.toMatchObject({ code: 'ERR_DAMAGE', message })
+    },
+  )
 
   test('that notes no places has no such question', async () => {
     const { directory } = await worked()
