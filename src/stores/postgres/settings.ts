@@ -2,6 +2,7 @@
 
 import { HoldfastError } from '../../lib/errors.ts'
 import type { Capabilities, Shortfall } from '../store.ts'
+import { parseStandbyNames } from './standby-names.ts'
 
 /** Oldest server that is known to work, as `server_version_num`. */
 const MIN_VERSION = 130_000
@@ -71,10 +72,14 @@ function standbyShortfall({ senders, synchronous_standby_names: names }: Setting
   const found = (JSON.parse(senders) as readonly { state: string | null; sync: string | null }[]).filter(({ state }) => state !== 'backup')
   const common = {
     setting: 'synchronous_standby_names',
-    needs: 'the names of all standbys that may take over',
+    needs: 'the names of all standbys that may take over, and as many as there are: FIRST 2 (one, other)',
     risk: 'A standby that takes over may lack what was acknowledged last.',
   }
+  const waitedFor = parseStandbyNames(names)
+  const acknowledging = found.filter(({ sync }) => sync === 'sync' || sync === 'quorum').length
+  // Whoever is not waited for may be the one that takes over, whether it is connected now or not. One name can be that of several.
+  const isPartial = waitedFor === undefined ? names !== '' : waitedFor.count < Math.max(waitedFor.names.length, acknowledging)
+  if (isPartial || found.some(({ sync }) => sync === 'async' || sync === 'potential')) return [{ ...common, found: names }]
   // Who may not see the details is told of every sender, and nothing about it.
-  if (found.some(({ sync }) => sync === null)) return [common]
-  return found.some(({ sync }) => sync === 'async' || sync === 'potential') ? [{ ...common, found: names }] : []
+  return found.some(({ sync }) => sync === null) ? [common] : []
 }
