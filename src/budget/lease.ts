@@ -181,10 +181,14 @@ export function createLeases({ committer, processes, holds, allotments, later, o
     const run = async (): Promise<void> => {
       // What nobody answered for comes first.
       if (lease.move !== undefined) await send(lease)
+      let marks = lease.marks.length
       for (let more = want, moves = 0; leases.has(lease) && moves < MAX_ATTEMPTS; more = {}, moves++) {
         lease.move = begin(lease, more, back)
         if (lease.move === undefined) return
+        marks -= lease.move.marks.length
         granted = (await send(lease)) || granted
+        // What is spent meanwhile is for the next one to report: on a busy lease there is always more of it.
+        if (!back && marks <= 0) return
       }
     }
     const running = run()

@@ -5,12 +5,13 @@
 import { amountOf, type Amounts } from '../lib/amounts.ts'
 import { Refusal } from '../lib/errors.ts'
 import type { Committer } from '../stores/group.ts'
+import { MAX_ENTRIES } from '../stores/store.ts'
 import type { End, Overrun } from './ending.ts'
 import type { Grant } from './hold-writer.ts'
 import type { Lease, Leases } from './lease.ts'
 import { legsOf, limitedDimensions, type Level } from './legs.ts'
 import { endOf, type Levels } from './levels.ts'
-import { levelsOf } from './record.ts'
+import { budgetKey, levelsOf } from './record.ts'
 import type { Warnings } from './warnings.ts'
 import type { StoreTime } from './windows/store-time.ts'
 
@@ -125,6 +126,8 @@ export function createLending({
   /** What was used beyond what was held, by hold, until the ledger has it: the same grant, however often it is tried. */
   const uncovered = new Map<string, { readonly grant: Grant; readonly used: Amounts }>()
   const charged = new WeakMap<Lease, Set<string>>()
+  /** The move that those who were charged at worst wait for, until it begins. */
+  const writing = new WeakMap<Lease, Promise<void>>()
   const recalled = new Map<string, number>()
   let stops: (() => void)[] | undefined
   let stopped = false
@@ -238,7 +241,7 @@ export function createLending({
     if (how === 'charge') {
       if (isOpen) charged.set(own, (charged.get(own) ?? new Set()).add(holdId))
       // The charge has to be where a correction looks for it.
-      await leases.move(own)
+      await writeDown(own)
     } else if (!isOpen && charged.get(own)?.has(holdId) === true) {
       await leases.move(own)
       const overran = await end({ ...grant, version: undefined }, used, 'settle')
@@ -251,6 +254,22 @@ export function createLending({
     const overran = await end(rest.grant, rest.used, 'settle')
     uncovered.delete(holdId)
     return overran
+  }
+
+  /** One move for all charges that wait for the one that is under way. */
+  function writeDown(own: Lease): Promise<void> {
+    const waiting = writing.get(own)
+    if (waiting !== undefined) return waiting
+    const write = async (): Promise<void> => {
+      while (own.moving !== undefined) await own.moving
+      // Who comes from here on may be too late for it.
+      writing.delete(own)
+      await leases.move(own)
+    }
+    if (own.moving === undefined) return write()
+    const written = write()
+    writing.set(own, written)
+    return written
   }
 
   /** What came free is given back where somebody waits for it, or nobody draws any more. */
@@ -295,7 +314,16 @@ export function createLending({
   /** A budget has changed: who leases it finds out whether it is his. */
   async function verify(): Promise<void> {
     const living = leases.at().filter(({ retired }) => !retired)
-    await Promise.all(living.map(async (own) => ((await levels.areCurrent(own.levels)) ? undefined : retire(own))))
+    const paths = [...new Set(living.flatMap((own) => own.levels.map(({ path }) => path)))]
+    const versions = new Map<string, number>()
+    for (let at = 0; at < paths.length; at += MAX_ENTRIES) {
+      const asked = paths.slice(at, at + MAX_ENTRIES)
+      const entries = await store.read(asked.map(budgetKey))
+      for (const [index, path] of asked.entries()) versions.set(path, entries[index]?.version ?? 0)
+    }
+    const isOld = ({ path, version }: Level): boolean => version !== versions.get(path)
+    for (const { path } of living.flatMap((own) => own.levels).filter(isOld)) levels.forget(budgetKey(path))
+    await Promise.all(living.filter((own) => own.levels.some(isOld)).map(retire))
   }
 
   async function report(back = false): Promise<void> {
