@@ -15,6 +15,8 @@ import { RECORD_VERSION, encodeRecord } from './record.ts'
 export interface ChainOptions {
   readonly boot: string
   readonly clock: Clock
+  /** The clock of the system, where `clock` is another one: a successor compares it with the times of the file. @default `clock` */
+  readonly wall?: Clock
   /** The data directory; without one the chain is kept in memory, for as long as the process lives. */
   readonly directory?: string
   /** Also fdatasync each record, so that it survives a power cut. */
@@ -37,12 +39,12 @@ export interface Chain extends Log {
 const KEPT = new Set<ChainLock>()
 const MAX_MEMORY_LINES = 10_000
 /** Fields that are the record's own; the others of its frame win over what a caller passes. */
-const OWN_FIELDS = ['h', 'store'] as const
+const OWN_FIELDS = ['h', 'store', 'wall'] as const
 /** How long an acknowledged store head may wait for the next record to carry it, ms. */
 const HEAD_DELAY_MS = 100
 
 /** Starts the chain of this process. */
-export function openChain({ boot, clock, directory, durable }: ChainOptions): Chain {
+export function openChain({ boot, clock, wall, directory, durable }: ChainOptions): Chain {
   const lines: string[] = []
   const file = directory === undefined ? undefined : openFile(directory, boot, durable)
   const lock = directory === undefined ? undefined : makeLock(lockFile(directory, boot))
@@ -57,7 +59,18 @@ export function openChain({ boot, clock, directory, durable }: ChainOptions): Ch
     if (closed) throw new HoldfastError('ERR_CLOSED', `The audit chain ${boot} is closed; nothing can be recorded any more.`)
     for (const name of OWN_FIELDS) if (Object.hasOwn(fields, name)) throw new TypeError(`\`${name}\` is not a field of a caller.`)
     const head = storeHead === undefined ? {} : { store: { ...storeHead } }
-    const record = encodeRecord({ ...fields, ...head, v: RECORD_VERSION, chain: boot, seq: count, prev: hash, t: clock.now(), kind })
+    const time = wall === undefined ? {} : { wall: wall.now() }
+    const record = encodeRecord({
+      ...fields,
+      ...head,
+      ...time,
+      v: RECORD_VERSION,
+      chain: boot,
+      seq: count,
+      prev: hash,
+      t: clock.now(),
+      kind,
+    })
     if (file === undefined) {
       lines.push(record.line)
       if (lines.length > MAX_MEMORY_LINES) lines.shift()

@@ -5,6 +5,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { zeroed, type Amounts } from '../lib/amounts.ts'
+import { readEnds, recordOf } from './chain-ends.ts'
 import type { AuditRecord } from './record.ts'
 import { verifyChain, wholeLines, type StoredHead } from './verify.ts'
 
@@ -28,7 +29,7 @@ export type LastWords =
   | { readonly doubt: string }
   | { readonly elsewhere: true }
 
-/** A file that was changed so much later than its last record was written was changed by somebody else. */
+/** A file whose last change is so far from when its last record was written was changed by somebody else. */
 const TOUCHED_MS = 1_000
 
 /** Identity of this run of the operating system; unknown outside of Linux. What it had in memory ends with it. */
@@ -49,8 +50,10 @@ export function osBoot(): string | undefined {
  */
 export async function lastWords(directory: string, boot: string, storeId: string, stored: StoredHead | undefined): Promise<LastWords> {
   const file = join(directory, 'chains', `${boot}.jsonl`)
-  const found = statSync(file, { throwIfNoEntry: false })
-  if (found === undefined) return { doubt: `${file} is missing` }
+  if (statSync(file, { throwIfNoEntry: false }) === undefined) return { doubt: `${file} is missing` }
+  // A chain can be long, and most of those that are not believed say why at their ends.
+  const early = atTheEnds(file, boot, storeId)
+  if (early !== undefined) return early
   const holds = new Map<string, HoldFacts>()
   let first: AuditRecord | undefined
   let last: AuditRecord | undefined
@@ -61,16 +64,41 @@ export async function lastWords(directory: string, boot: string, storeId: string
   })
   // Nothing at all, not even its opening: it was never used for this store.
   if (first === undefined && stored === undefined) return { elsewhere: true }
-  if (first !== undefined && first['storeId'] !== storeId) return { elsewhere: true }
   if (!verdict.ok) return { doubt: `${file}: ${verdict.fault}` }
-  if (first?.kind !== 'open' || first['locked'] !== true) return { doubt: `${file}: its process had no lock on it` }
+  if (first === undefined || last === undefined) return { doubt: `${file} is empty` }
+  // Once more: it was long to read, and what was read is what counts.
+  return doubtOf(file, first, storeId) ?? touched(file, last) ?? { holds, observe: first['mode'] === 'observe' }
+}
+
+type NotBelieved = Exclude<LastWords, { holds: unknown }>
+
+/** What the first and the last record say, if they can be read. */
+function atTheEnds(file: string, boot: string, storeId: string): NotBelieved | undefined {
+  const { first, lastLines } = readEnds(file)
+  // Another fault: reading all of it says which.
+  if (first === undefined || first.chain !== boot) return undefined
+  const last = recordOf(lastLines[0] ?? '')
+  return doubtOf(file, first, storeId) ?? (last === undefined ? undefined : touched(file, last))
+}
+
+function doubtOf(file: string, first: AuditRecord, storeId: string): NotBelieved | undefined {
+  if (first['storeId'] !== storeId) return { elsewhere: true }
+  if (first.kind !== 'open' || first['locked'] !== true) return { doubt: `${file}: its process had no lock on it` }
   const isSameRun = first['osBoot'] !== undefined && first['osBoot'] === osBoot()
   if (first['host'] !== hostname() && !isSameRun) return { doubt: `${file} was written on another machine` }
   if (first['durable'] !== true && !isSameRun)
     return { doubt: `${file} was written before this machine was started, and not synced to the disk: its last records may be missing` }
-  // The time of the last change of a file cannot be set, so records that were cut off leave their mark there.
-  if (found.ctimeMs - last!.t > TOUCHED_MS) return { doubt: `${file} was changed after its last record was written` }
-  return { holds, observe: first['mode'] === 'observe' }
+  return undefined
+}
+
+/**
+ * The time of the last change of a file cannot be set, so records that were cut off leave their mark there. That time and
+ * the record's are of one clock, a moment apart, so it counts in both directions: the clock may have been set back since.
+ */
+function touched(file: string, last: AuditRecord): NotBelieved | undefined {
+  const { ctimeMs } = statSync(file)
+  const writtenAtMs = Number(last['wall'] ?? last.t)
+  return Math.abs(ctimeMs - writtenAtMs) > TOUCHED_MS ? { doubt: `${file} was changed after its last record was written` } : undefined
 }
 
 function note(holds: Map<string, HoldFacts>, record: AuditRecord): void {

@@ -1,17 +1,15 @@
 // A journal cannot tell that its last lines were removed: what is gone left no gap. So every chain notes where
 // the store stood after its last acknowledged commit, and whoever opens the store looks whether it is still there.
 
-import { closeSync, existsSync, fstatSync, openSync, readSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Store } from '../stores/store.ts'
 import type { StoreHead } from '../waist/batch.ts'
-import { decodeRecord } from './record.ts'
+import { readEnds, recordOf } from './chain-ends.ts'
 
 /** Chain files that are looked at, newest first. */
 const MAX_CHAINS = 1_000
-/** The end of a chain file in which its last note is looked for; a note is rarely more than a few records back. */
-const TAIL_BYTES = 256 * 1024
 
 /**
  * Throws when the store no longer holds what it acknowledged to a process that kept its chain here.
@@ -54,34 +52,13 @@ interface Note {
   readonly head: StoreHead
 }
 
-/** The last store head that a chain file notes, if there is one. Records that do not hold are the audit's business. */
+/** The last store head that a chain file notes, if there is one; rarely more than a few records back. Records that do not hold are the audit's business. */
 function lastNote(folder: string, name: string): Note | undefined {
-  const descriptor = openSync(join(folder, name), 'r')
-  try {
-    const { size } = fstatSync(descriptor)
-    const first = firstLine(descriptor)
-    const opened = first === undefined ? undefined : decodeRecord(first)
-    if (opened === undefined || 'fault' in opened) return undefined
-    const { storeId, storeName } = opened.record
-    const tail = read(descriptor, Math.max(0, size - TAIL_BYTES), TAIL_BYTES)
-    for (const line of tail.split('\n').toReversed()) {
-      const decoded = line.includes('"store":{') ? decodeRecord(line) : undefined
-      if (decoded === undefined || 'fault' in decoded) continue
-      return { name, storeId, storeName, head: decoded.record['store'] as unknown as StoreHead }
-    }
-    return undefined
-  } finally {
-    closeSync(descriptor)
+  const { first, lastLines } = readEnds(join(folder, name))
+  if (first === undefined) return undefined
+  for (const line of lastLines) {
+    const store = line.includes('"store":{') ? recordOf(line)?.['store'] : undefined
+    if (store !== undefined) return { name, storeId: first['storeId'], storeName: first['storeName'], head: store as unknown as StoreHead }
   }
-}
-
-function firstLine(descriptor: number): string | undefined {
-  const start = read(descriptor, 0, 16 * 1024)
-  const end = start.indexOf('\n')
-  return end < 0 ? undefined : start.slice(0, end)
-}
-
-function read(descriptor: number, position: number, length: number): string {
-  const buffer = Buffer.alloc(length)
-  return buffer.toString('utf8', 0, readSync(descriptor, buffer, 0, length, position))
+  return undefined
 }

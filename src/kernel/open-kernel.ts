@@ -154,7 +154,8 @@ export async function openKernel(options: KernelOptions): Promise<Kernel> {
   const directory = options.data ?? store.dataDirectory
   if (directory !== undefined) await assertStoreIsWhole(directory, store)
   const boot = newId()
-  const chain = openChain({ boot, clock, durable: settings.durable, ...(directory === undefined ? {} : { directory }) })
+  const wall = clock === systemClock ? {} : { wall: systemClock }
+  const chain = openChain({ boot, clock, ...wall, durable: settings.durable, ...(directory === undefined ? {} : { directory }) })
   try {
     const self = { version: VERSION, node: process.version, ...settings.self, locked: chain.locked, durable: settings.durable }
     const assumed = Object.keys(settings.assume).length === 0 ? {} : { assume: settings.assume }

@@ -21,6 +21,7 @@ import {
   onStore,
   removeData,
   startHolder,
+  touchChains,
   type HolderOptions,
 } from './cli-bench.ts'
 
@@ -250,6 +251,7 @@ describe('recover', () => {
   test('of a chain that cannot be believed moves to suspense, and says what only an operator can do', async () => {
     const { data, holder } = await withSilent()
     await holder.kill()
+    await touchChains(data)
     const [id] = await idsIn(data, 'hold/')
     const { done, left } = await cliJson<BudgetRecoverJson>(['budget', 'recover', '--data', data])
     expect(done).toEqual([expect.stringContaining('it is in suspense now')])

@@ -2,7 +2,7 @@
 
 import { afterAll, describe, expect, test } from 'vitest'
 import type { BudgetStatusJson } from '../../src/cli/budget-status.ts'
-import { cli, cliJson, declared, hold, kernelOn, meddle, onStore, removeData, startHolder } from './cli-bench.ts'
+import { cli, cliJson, declared, hold, kernelOn, meddle, onStore, removeData, startHolder, touchChains } from './cli-bench.ts'
 
 afterAll(removeData)
 
@@ -11,6 +11,7 @@ describe('the table', () => {
     const data = await declared({ acme: { usd: 50, tokens: 2_000_000 }, 'acme/*': { usd: 2, calls: 100 }, labs: { usd: '0.50' } }, 60_000)
     const holder = await startHolder(data, { budget: 'acme/r', worst: { usd: 12_345_678, tokens: 1_000, calls: 1 }, behindMs: 60_000 })
     await holder.kill()
+    await touchChains(data)
     await using kernel = await kernelOn(data)
     await (await hold(kernel, 'acme/r', { usd: 30_000_000, calls: 1 })).settle({ usd: 13_425_000 })
     await (await hold(kernel, 'acme/r', { usd: 30_000_000, calls: 1 })).charge('the stream was cut')

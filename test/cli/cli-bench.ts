@@ -2,13 +2,14 @@
 
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { readBudgets, type BudgetLine } from '../../src/budget/report.ts'
 import { openKernel, type Kernel, type KernelOptions } from '../../src/kernel/open-kernel.ts'
 import type { Amounts } from '../../src/lib/amounts.ts'
+import { sleep } from '../../src/lib/clock.ts'
 import { fileStore } from '../../src/stores/file.ts'
 import type { Batch, Store } from '../../src/stores/store.ts'
 import type { Hold } from '../../src/waist/hold.ts'
@@ -153,6 +154,12 @@ export const journalOf = (data: string): string => join(data, 'store', 'g-000000
 /** The chains of a data directory. */
 export function chainFiles(data: string): readonly string[] {
   return readdirSync(join(data, 'chains')).map((name) => join(data, 'chains', name))
+}
+
+/** Does something to the chains of the dead, so that no kernel believes them: it shows when they were left alone for a second before. */
+export async function touchChains(data: string): Promise<void> {
+  await sleep(1_100)
+  for (const file of chainFiles(data)) chmodSync(file, 0o600)
 }
 
 /** Changes the lines of a file. */

@@ -2,7 +2,7 @@
 
 import { afterAll, describe, expect, test } from 'vitest'
 import type { StatusJson } from '../../src/cli/status.ts'
-import { cli, cliJson, declared, hold, kernelOn, onStore, removeData, startHolder } from './cli-bench.ts'
+import { cli, cliJson, declared, hold, kernelOn, onStore, removeData, startHolder, touchChains } from './cli-bench.ts'
 
 afterAll(removeData)
 
@@ -70,6 +70,7 @@ describe('processes that are not there any more', () => {
     const data = await declared({ acme: { usd: 50 } }, 60_000)
     const holder = await startHolder(data, { budget: 'acme', worst: { usd: 12_345_678 }, behindMs: 60_000 })
     await holder.kill()
+    await touchChains(data)
     const before = await cli(['status', '--data', data])
     expect(before.stdout).toMatch(/^processes +1 silent$/m)
     expect(before.stdout).toMatch(new RegExp(` ${holder.pid} +enforce +silent +1 min ago +1 +0$`, 'm'))
