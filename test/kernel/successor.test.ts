@@ -177,6 +177,14 @@ describe('nobody succeeds', () => {
     expect(await line(store, 'acme')).toMatchObject({ out: 30, suspense: 0, assumed: 0 })
   }, 30_000)
 
+  test('NEGATIVE CONTROL, of what nobody notices: one that has lost its lock is taken for dead when the clock of the store jumps ahead', async () => {
+    const { directory, store, chain } = await worked({ reads: true })
+    onTestFinished(() => rmSync(`${directory}-copy`, { recursive: true, force: true }))
+    const { kernel } = await open({ store: { ...store, now: async () => (await store.now()) + 3_600_000 } })
+    await succession(kernel, { directory, chain })
+    expect(await line(store, 'acme')).toMatchObject({ out: 0, suspense: 0, assumed: 30 })
+  }, 30_000)
+
   test('with a kernel on another store in the same data directory', async () => {
     const { directory, store, chain, worker } = await worked()
     await worker.kill()
