@@ -152,7 +152,7 @@ async function change(store: Store, path: string, version: number, known: Budget
     if (!isShape(path) && by !== 0) add.push({ key: counterKey('free', `${dimension}/${path}`), by, min: 0 })
   }
   // What an operator has set since goes with the revision that he set it under.
-  const { frozen, declaration: _, cut: __, wrapUp: ___, warnAt: ____, ...rest } = known
+  const { frozen, declaration: _, cut: __, wrapUp: ___, warnAt: ____, raises: _____, ...rest } = known
   // Whoever declares a higher revision has seen why the tree was frozen; an operator who froze it says himself when it is over.
   const still = known.frozenBy === undefined || frozen === undefined ? {} : { frozen }
   const { windows, ...changes } = await changeWindows(store, path, known, record)

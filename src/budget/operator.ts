@@ -10,6 +10,7 @@ import { listAll } from '../stores/entries.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import type { Batch } from '../waist/batch.ts'
+import { endRaises, raiseTo, raisesPart, raisesWithout, type EndedRaise, type Raise } from './raise.ts'
 import { CUT, budgetKey, counterKey, cutKey, isShape, levelsOf, type BudgetRecord } from './record.ts'
 import { readBudgets } from './report.ts'
 import { parseWindowPath } from './windows/window.ts'
@@ -24,6 +25,16 @@ export interface LimitChange {
   readonly limit: number
   /** What is still to be cut: the limit in force is this much higher, and nobody may take it. */
   readonly pendingCut: number
+  /** Of a raise for a while: when it is over, Unix ms by the clock of the store. */
+  readonly untilMs?: number
+}
+
+/** How long limits are to be raised, who wants it, and why. */
+export interface ForAWhile {
+  /** From the commit on, ms by the clock of the store. */
+  readonly forMs: number
+  readonly by: string
+  readonly reason: string
 }
 
 /** How often one change may find that something has changed meanwhile. */
@@ -34,12 +45,14 @@ const MAX_PAUSE_MS = 3_600_000
 /**
  * Sets limits in force; what was declared stays, so that a kernel with the same declaration still opens. Raising adds
  * to what is free. Lowering takes what is free now, and the rest as it comes back: never what is spent or in suspense.
+ * A limit that is set for good ends the raises of its dimension.
  *
  * @param wanted - By dimension; others stay as they are.
+ * @param raise - To raise them for a while.
  * @throws {HoldfastError} `ERR_UNKNOWN_BUDGET`; `ERR_BUDGET_DECLARATION` for a shape or an allotment; `ERR_STORE`.
- * @throws {RangeError} For a dimension that the budget does not limit.
+ * @throws {RangeError} For a dimension that the budget does not limit; see also {@link raiseTo}.
  */
-export async function setLimits(committer: Committer, path: string, wanted: Amounts): Promise<readonly LimitChange[]> {
+export async function setLimits(committer: Committer, path: string, wanted: Amounts, raise?: ForAWhile): Promise<readonly LimitChange[]> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const { record, version } = await budgetOf(committer.store, path, 'or a window')
     if (record.allotment !== undefined)
@@ -47,21 +60,39 @@ export async function setLimits(committer: Committer, path: string, wanted: Amou
     for (const dimension of Object.keys(wanted))
       if (!Object.hasOwn(record.limits, dimension))
         throw new RangeError(`Budget \`${path}\` does not limit \`${dimension}\`; it limits ${Object.keys(record.limits).join(', ')}.`)
-    const result = await committer.commit(limitsBatch(path, version, record, wanted))
+    const raised = raise === undefined ? undefined : await raiseFor(committer.store, path, record, wanted, raise)
+    const result = await committer.commit(limitsBatch(path, version, record, wanted, raised))
     if (result.outcome === 'refused')
       throw new RangeError(`Budget \`${path}\`: ${result.which} cannot hold that much more; it has ${JSON.stringify(result.value)}.`)
     if (!isApplied(committer, path, result)) continue
     const cut = await takeCut(committer, path)
     return Object.entries(wanted).map(([dimension, limit]) => {
       const before = record.limits[dimension]!
-      return { budget: path, dimension, before, limit, pendingCut: limit < before ? amountOf(cut, dimension) : 0 }
+      const until = raised === undefined ? {} : { untilMs: raised.untilMs }
+      return { budget: path, dimension, before, limit, pendingCut: limit < before ? amountOf(cut, dimension) : 0, ...until }
     })
   }
   throw changedTooOften(path)
 }
 
-function limitsBatch(path: string, version: number, record: BudgetRecord, wanted: Amounts): Batch & { readonly id: string } {
-  const { cut: before = {}, ...rest } = record
+async function raiseFor(
+  store: Store,
+  path: string,
+  record: BudgetRecord,
+  wanted: Amounts,
+  { forMs, by, reason }: ForAWhile,
+): Promise<Raise> {
+  return raiseTo(path, record, wanted, { untilMs: (await store.now()) + forMs, by, reason })
+}
+
+function limitsBatch(
+  path: string,
+  version: number,
+  record: BudgetRecord,
+  wanted: Amounts,
+  raise: Raise | undefined,
+): Batch & { readonly id: string } {
+  const { cut: before = {}, raises = [], ...rest } = record
   const key = budgetKey(path)
   const limits: Record<string, number> = { ...record.limits }
   const cut: Record<string, number> = { ...before }
@@ -74,13 +105,14 @@ function limitsBatch(path: string, version: number, record: BudgetRecord, wanted
     if (by > 0) add.push({ key: counterKey('free', `${dimension}/${path}`), by })
   }
   const isCut = Object.keys(cut).length > 0
-  const value = { ...rest, limits, declaration: record.declaration ?? record.limits, ...(isCut ? { cut } : {}) }
+  const raised = raisesPart(path, raise === undefined ? raisesWithout(raises, Object.keys(wanted)) : [...raises, raise])
+  const value = { ...rest, ...raised.record, limits, declaration: record.declaration ?? record.limits, ...(isCut ? { cut } : {}) }
   return {
     id: newId(),
     check: [{ key, version }],
     add,
-    set: [{ key, value }, ...(isCut ? [{ key: cutKey(path), value: 1 }] : [])],
-    ...(isCut ? {} : { delete: [cutKey(path)] }),
+    set: [{ key, value }, ...(isCut ? [{ key: cutKey(path), value: 1 }] : []), ...(raised.mark.set ?? [])],
+    delete: [...(isCut ? [] : [cutKey(path)]), ...(raised.mark.delete ?? [])],
   }
 }
 
@@ -142,8 +174,14 @@ function cutBatch(
   }
 }
 
-/** Takes what has come back since for all limits that were lowered. @throws {HoldfastError} `ERR_STORE` */
-export async function takeCuts(committer: Committer): Promise<void> {
+/**
+ * Ends the raises that are over, and takes what has come back since for all limits that were lowered.
+ *
+ * @param onEnded - Told of the raises that this call has ended.
+ * @throws {HoldfastError} `ERR_STORE`
+ */
+export async function takeCuts(committer: Committer, onEnded: (raise: EndedRaise) => void = () => undefined): Promise<void> {
+  await endRaises(committer, onEnded)
   for (const { key } of await listAll(committer.store, CUT)) await takeCut(committer, key.slice(CUT.length))
 }
 

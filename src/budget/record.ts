@@ -6,6 +6,7 @@
 // A missing `free` counts as 0, so a lost key refuses; it never means that nothing was spent.
 
 import type { Amounts } from '../lib/amounts.ts'
+import type { Raise } from './raise.ts'
 import type { WindowRecord } from './windows/window.ts'
 
 /** Format of everything the budgets write. */
@@ -32,6 +33,8 @@ export interface BudgetRecord {
   readonly declaration?: Amounts
   /** What a lowered limit still waits for, by dimension: nothing is taken of it, and it goes off the limit when it is free. */
   readonly cut?: Amounts
+  /** Raises that are not over, see raise.ts; `limits` has them in it. */
+  readonly raises?: readonly Raise[]
   /**
    * An allotment: its money was moved out of the budgets above, so that what it limits is not counted there again.
    * `from`: by leg above, the column that has it; `over` is that of observe mode, where it did not fit.

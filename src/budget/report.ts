@@ -20,6 +20,17 @@ export interface BudgetLine extends Readonly<Record<Column, number>> {
   readonly pendingCut?: number
   /** A window that is over. What is held in it is settled in it. */
   readonly past?: true
+  /** Raises that are in the limit for a while; each goes as a cut once it is over. */
+  readonly raises?: readonly RaisedLine[]
+}
+
+/** One raise of one dimension. */
+export interface RaisedLine {
+  readonly amount: number
+  /** Unix ms, by the clock of the store. */
+  readonly untilMs: number
+  readonly by: string
+  readonly reason: string
 }
 
 /** A window that is over and done with: kept for who wants to look back, and of no use to who looks at what is left. */
@@ -64,7 +75,7 @@ async function linesOf(store: Store, budget: string, dimensions: readonly string
   const counters = dimensions.flatMap((dimension) => COLUMNS.map((column) => counterKey(column, `${dimension}/${budget}`)))
   const [record, ...entries] = await store.read([budgetKey(budget), ...counters])
   if (record === null || record === undefined) return []
-  const { limits, frozen, cut = {} } = record.value as unknown as BudgetRecord
+  const { limits, frozen, cut = {}, raises = [] } = record.value as unknown as BudgetRecord
   return dimensions.map((dimension, index) => {
     const amounts = COLUMNS.map((column, offset) => [column, Number(entries[index * COLUMNS.length + offset]?.value ?? 0)] as const)
     const columns = Object.fromEntries(amounts) as Record<Column, number>
@@ -73,7 +84,14 @@ async function linesOf(store: Store, budget: string, dimensions: readonly string
     const parts = [free, spent, suspense, out, kids]
     const balanced = parts.every((part) => part >= 0) && parts.reduce((sum, part) => sum + part, 0) === limit
     const pendingCut = amountOf(cut, dimension)
-    const notes = { ...(frozen === undefined ? {} : { frozen }), ...(pendingCut === 0 ? {} : { pendingCut }) }
+    const raised = raises
+      .filter(({ amounts }) => amountOf(amounts, dimension) > 0)
+      .map(({ amounts, untilMs, by, reason }) => ({ amount: amountOf(amounts, dimension), untilMs, by, reason }))
+    const notes = {
+      ...(frozen === undefined ? {} : { frozen }),
+      ...(pendingCut === 0 ? {} : { pendingCut }),
+      ...(raised.length === 0 ? {} : { raises: raised }),
+    }
     return { budget, dimension, limit, ...columns, balanced, enforced, ...notes }
   })
 }

@@ -1,6 +1,6 @@
 // `holdfast budget init`, `check` and `set-limit`: how much there is to be, and whether something fits.
 
-import type { Command } from 'commander'
+import { InvalidArgumentError, type Command } from 'commander'
 import type { LimitChange } from '../budget/operator.ts'
 import { toAmounts, type BudgetDeclaration } from '../budget/declaration.ts'
 import { budgetKey, levelsOf, type BudgetRecord } from '../budget/record.ts'
@@ -10,12 +10,13 @@ import { legsOf } from '../budget/legs.ts'
 import { assertKnownDimensions, createLevels } from '../budget/levels.ts'
 import { formatAmount, formatUsd, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
+import { MAX_RAISE_MS } from '../kernel/operator.ts'
 import type { Store } from '../stores/store.ts'
 import { asOperator, evidenceOf, parseAmounts, parseBudget, parseUsd, withEvidence } from './as-operator.ts'
 import { openToWrite, withWholeStore } from './open-store.ts'
 import { reports, type Report } from './output.ts'
 import type { Place } from './store-address.ts'
-import { namedAmount } from './text.ts'
+import { namedAmount, parseSpan, timeOf } from './text.ts'
 
 /** What `holdfast budget init --json` prints. */
 export interface BudgetInitJson {
@@ -173,7 +174,8 @@ function addSetLimit(parent: Command): void {
       .command('set-limit')
       .description('set the limit in force, up or down, while the budget is in use')
       .argument('<path>', 'the budget', parseBudget)
-      .argument('<limits...>', 'such as usd=20 or tokens=100000'),
+      .argument('<limits...>', 'such as usd=20 or tokens=100000')
+      .option('--for <span>', 'raise it for a while only, such as 30min, 2h or 1d', parseFor),
   )
   command.addHelpText(
     'after',
@@ -181,9 +183,12 @@ function addSetLimit(parent: Command): void {
 Raising is at once. Lowering takes what is free now and the rest as it comes back; what is spent stays spent.
 Nobody may take what is still to be cut. Who must stop at once: holdfast budget freeze
 What your program declares stays as it is: a declaration with a higher revision sets its own limit again.
+With --for the limit falls again by the same amount when that is over: whatever opens the store next, or looks
+after it then, ends it. Raises add up; a limit that is set without --for ends them.
 
 Examples:
   $ holdfast budget set-limit acme usd=20 --reason "end of the quarter"
+  $ holdfast budget set-limit acme usd=80 --for 2h --reason "the big import"
   $ holdfast budget set-limit acme/report-7 usd=5 tokens=100000 --reason "ticket 4711" --by ada`,
   )
   reports(command, (place) =>
@@ -193,16 +198,26 @@ Examples:
 
 async function setLimit(place: Place, path: string, limits: () => ReturnType<typeof parseAmounts>, command: Command): Promise<Report> {
   const wanted = limits()
+  const { for: forMs } = command.opts<{ for?: number }>()
   return asOperator(place, async (kernel) => {
-    const changes = await kernel.setLimit(path, wanted, evidenceOf(command)).catch(explain)
+    const evidence = { ...evidenceOf(command), ...(forMs === undefined ? {} : { forMs }) }
+    const changes = await kernel.setLimit(path, wanted, evidence).catch(explain)
     return { json: { changes } satisfies SetLimitJson, text: () => changes.map(describe).join('') }
   })
 }
 
-function describe({ budget, dimension, before, limit, pendingCut }: LimitChange): string {
+/** @throws {InvalidArgumentError} */
+function parseFor(text: string): number {
+  const ms = parseSpan(text)
+  if (ms !== undefined && ms >= 1 && ms <= MAX_RAISE_MS) return ms
+  throw new InvalidArgumentError(`\`${text}\` is no span of 1s to 366d; write 30min, 2h or 1d.`)
+}
+
+function describe({ budget, dimension, before, limit, pendingCut, untilMs }: LimitChange): string {
   const write = (amount: number): string => formatAmount(dimension, amount)
   const rest = pendingCut === 0 ? '' : `; ${write(pendingCut)} of it are spent or held, and are cut as they come back`
-  return `${budget}: ${dimension} ${write(before)} -> ${write(limit)}${rest}\n`
+  const until = untilMs === undefined ? '' : `, until ${timeOf(untilMs)}`
+  return `${budget}: ${dimension} ${write(before)} -> ${write(limit)}${until}${rest}\n`
 }
 
 /** A dimension that is not there is no accident of the program. */

@@ -2,17 +2,17 @@
 // by agent and by operation.
 
 import type { Command } from 'commander'
-import { isHistory, readBudgets, type BudgetLine } from '../budget/report.ts'
+import { isHistory, readBudgets, type BudgetLine, type RaisedLine } from '../budget/report.ts'
 import { amountOf, formatAmount, type Amounts } from '../lib/amounts.ts'
 import { homeOf } from '../budget/windows/window.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { parseBudget } from './as-operator.ts'
-import { totalsOf } from './budget-status.ts'
+import { raiseNotes, totalsOf } from './budget-status.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type Report } from './output.ts'
 import type { Place } from './store-address.ts'
 import { table, type Cell } from './table.ts'
-import { namedAmount, plural, type Style } from './text.ts'
+import { namedAmount, plural, visible, type Style } from './text.ts'
 import { sumTrail, type SpentLine, type TrailSums } from './trail-sums.ts'
 
 /** What `holdfast budget report --json` prints. Amounts are integers: `usd` in nano-USD. */
@@ -38,6 +38,8 @@ export interface ReportLine {
   /** Handed to children that account for it themselves. */
   readonly children: number
   readonly free: number
+  /** What of `allocated` is there for a while only. */
+  readonly raises?: readonly RaisedLine[]
 }
 
 /** Adds the command to `holdfast budget`. */
@@ -87,8 +89,9 @@ async function budgetReport(place: Place, path: string | undefined): Promise<Rep
   }
 }
 
-function toReport({ budget, dimension, limit, spent, out, suspense, kids, free }: BudgetLine): ReportLine {
-  return { budget, dimension, allocated: limit, spent, unreported: out + suspense, children: kids, free }
+function toReport({ budget, dimension, limit, spent, out, suspense, kids, free, raises }: BudgetLine): ReportLine {
+  const raised = raises === undefined ? {} : { raises }
+  return { budget, dimension, allocated: limit, spent, unreported: out + suspense, children: kids, free, ...raised }
 }
 
 /** What other machines spent, or chains that are gone. Reports may be a moment behind the chains; that is nothing. */
@@ -124,9 +127,13 @@ function reportText({ budgets, byAgent, byOperation, unexplained, chains }: Budg
     rest.length === 0
       ? ''
       : `\n${rest.join(', ')} of what is reported is not in the ${plural(chains, 'chain')} here: other machines, or chains that are gone.\n`
+  const raised = budgets.flatMap((line) => raiseNotes(line).map((raise) => `${visible(`${line.budget}: ${line.dimension} ${raise}`)}\n`))
   return (
-    [table(columns, rows, style), ...spentTables(byAgent, 'agent', style), ...spentTables(byOperation, 'operation', style)].join('\n') +
-    note
+    [
+      table(columns, rows, style) + raised.join(''),
+      ...spentTables(byAgent, 'agent', style),
+      ...spentTables(byOperation, 'operation', style),
+    ].join('\n') + note
   )
 }
 

@@ -14,7 +14,7 @@ import { reports, type Report } from './output.ts'
 import { seeHolds } from './seen-holds.ts'
 import type { Place } from './store-address.ts'
 import { table, type Cell } from './table.ts'
-import { namedAmount, plural, type Style } from './text.ts'
+import { namedAmount, plural, timeOf, type Style } from './text.ts'
 
 /** What `holdfast budget status --json` prints. Amounts are integers: `usd` in nano-USD (1e-9 USD), the rest in units. */
 export interface BudgetStatusJson {
@@ -160,11 +160,17 @@ export function amountCell(column: Column, dimension: string, amount: number): C
   return column === 'suspense' || column === 'over' || column === 'assumed' ? ['yellow', text] : text
 }
 
-function noteCell({ dimension, balanced, enforced, frozen, pendingCut }: BudgetLine): Cell {
+/** What is in a limit for a while, and until when. */
+export const raiseNotes = ({ dimension, raises = [] }: Pick<BudgetLine, 'dimension' | 'raises'>): readonly string[] =>
+  raises.map(({ amount, untilMs, by }) => `raised by ${formatAmount(dimension, amount)} until ${timeOf(untilMs)} (${by})`)
+
+function noteCell(line: BudgetLine): Cell {
+  const { dimension, balanced, enforced, frozen, pendingCut } = line
   const notes = [
     ...(balanced ? [] : ['UNBALANCED']),
     ...(frozen === undefined ? [] : [`frozen: ${frozen}`]),
     ...(pendingCut === undefined ? [] : [`still to be cut: ${formatAmount(dimension, pendingCut)}`]),
+    ...raiseNotes(line),
     ...(enforced ? [] : ['not enforced']),
   ]
   return [balanced && frozen === undefined ? 'yellow' : 'red', notes.join('; ')]

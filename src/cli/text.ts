@@ -61,6 +61,14 @@ export function span(ms: number): string {
   return unit === undefined ? `${Math.max(0, Math.round(ms / 1_000))} s` : `${Math.floor(ms / unit[0])} ${unit[1]}`
 }
 
+const SPAN_UNITS: Readonly<Record<string, number>> = { s: 1_000, min: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Reads `90s`, `30min`, `2h`, `1.5d` into ms; `undefined` when it is none of them. */
+export function parseSpan(text: string): number | undefined {
+  const [, number, unit = ''] = /^(\d{1,9}(?:\.\d{1,3})?) ?(s|min|h|d)$/.exec(text) ?? []
+  return number === undefined ? undefined : Math.round(Number(number) * SPAN_UNITS[unit]!)
+}
+
 /** `2026-11-20 14:03:22.123Z`: sorts, and means the same everywhere. */
 export function timeOf(unixMs: number): string {
   const date = new Date(unixMs)

@@ -269,7 +269,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     assertOpen,
   }
   const sweep = async (): Promise<number> => {
-    await takeCuts(committer)
+    await takeCuts(committer, (raise) => chain.append('event', { type: 'raise-ended', ...raise }))
     for (const { budget, dimension, root, limit, sum } of await ledger.check()) {
       chain.append('event', { type: 'unbalanced', budget, dimension, limit, sum })
       const message = `Budget \`${budget}\` does not balance in ${dimension}: its columns sum up to ${sum}, its limit is ${limit}. The tree of \`${root}\` is frozen; \`holdfast budget recover\` says what to do.`

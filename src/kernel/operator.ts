@@ -18,6 +18,12 @@ export interface Evidence {
   readonly reason: string
 }
 
+/** {@link Evidence}, and how long it is to last. */
+export interface LimitEvidence extends Evidence {
+  /** Raises for so many ms only, 1 to 31,622,400,000 (366 days), by the clock of the store. @default for good */
+  readonly forMs?: number
+}
+
 /** Amounts as a person writes them: `usd` in dollars, a number or a decimal string; everything else in whole units. */
 export type GivenAmounts = Readonly<Record<string, number | string | undefined>>
 
@@ -28,10 +34,17 @@ export interface Operator {
    * back (`pendingCut`), never what is spent or in suspense; who must stop at once is frozen. What was declared stays
    * declared, and a declaration with a higher revision sets its own.
    *
+   * With `forMs` a limit is raised now and falls again by the same amount when that is over: what is free then goes at
+   * once, what is out as it comes back. Any kernel that looks after the store ends it (when it opens, and every
+   * `leaseTtlMs` + 2 s), so it may last that much longer, and needs nobody who stays alive; the trail of who ended it
+   * has a `raise-ended`. Raises add up, and each ends by itself. A limit that is set for good, and a higher
+   * revision, win: they end the raises. Behind a clock that is ahead it ends too early; money that is out stays covered.
+   *
    * @throws {HoldfastError} `ERR_UNKNOWN_BUDGET`; `ERR_BUDGET_DECLARATION` for a shape or a handoff's budget; `ERR_STORE`.
-   * @throws {RangeError} For a dimension that the budget does not limit.
+   * @throws {RangeError} For a dimension that the budget does not limit; with `forMs`, for a limit that is not higher
+   *   than now, and for more than 20 raises of one budget.
    */
-  setLimit(path: string, limits: GivenAmounts, evidence: Evidence): Promise<readonly LimitChange[]>
+  setLimit(path: string, limits: GivenAmounts, evidence: LimitEvidence): Promise<readonly LimitChange[]>
   /**
    * Takes nothing from this budget and those below it for a while; calls wait for it as they wait for money.
    *
@@ -74,6 +87,8 @@ export interface OperatorOptions {
 }
 
 const MAX_REASON_LENGTH = 1_000
+/** Longest raise for a while, ms. */
+export const MAX_RAISE_MS: number = 366 * 24 * 3_600_000
 
 /** Makes the operator's methods of a kernel. */
 export function createOperator({ committer, log, assertOpen }: OperatorOptions): Operator {
@@ -102,13 +117,16 @@ export function createOperator({ committer, log, assertOpen }: OperatorOptions):
   const ended = ({ budget, used, returned }: HoldEnd) => ({ budget, used, returned })
 
   return {
-    async setLimit(path, given, evidence) {
+    async setLimit(path, given, { forMs, ...evidence }) {
       const limits = amountsOf('limits', given)
+      const raise = forMs === undefined ? undefined : { forMs: durationOf(forMs), ...evidence }
       const changed = (changes: readonly LimitChange[]) => ({
         before: Object.fromEntries(changes.map(({ dimension, before }) => [dimension, before])),
         pendingCut: Object.fromEntries(changes.map(({ dimension, pendingCut }) => [dimension, pendingCut])),
+        ...(changes[0]?.untilMs === undefined ? {} : { untilMs: changes[0].untilMs }),
       })
-      return act('set-limit', evidence, { budget: pathOf(path), limits }, () => setLimits(committer, path, limits), changed)
+      const fields = { budget: pathOf(path), limits, ...(forMs === undefined ? {} : { forMs }) }
+      return act('set-limit', evidence, fields, () => setLimits(committer, path, limits, raise), changed)
     },
     async pause(path, forMs, evidence) {
       assertAmount('forMs', forMs)
@@ -144,6 +162,13 @@ function amountsOf(field: string, given: GivenAmounts) {
   if (Object.keys(amounts).length === 0)
     throw new TypeError(`\`${field}\` names nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
   return amounts
+}
+
+function durationOf(forMs: number): number {
+  assertAmount('forMs', forMs)
+  if (forMs < 1 || forMs > MAX_RAISE_MS)
+    throw new RangeError(`Expected \`forMs\` to be from 1 to ${MAX_RAISE_MS} (366 days), got ${forMs}.`)
+  return forMs
 }
 
 /** A shape is no path, and is told so by whoever looks for its budget. */

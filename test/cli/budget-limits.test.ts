@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { BudgetCheckJson, BudgetInitJson, SetLimitJson } from '../../src/cli/budget-limits.ts'
+import type { BudgetReportJson } from '../../src/cli/budget-report.ts'
 import type { FreezeJson } from '../../src/cli/budget-freeze.ts'
 import { balancedIn, cli, cliJson, declared, hold, kernelOn, newData, removeData } from './cli-bench.ts'
 
@@ -141,7 +142,35 @@ describe('set-limit', () => {
     await kernel.close()
   })
 
+  test('raises for a while: status and report show until when, and the first command after that ends it', async () => {
+    const data = await declared({ acme: { usd: 10, calls: 5 } }, 3_600_000)
+    const past = await kernelOn(data, {}, 3_600_000)
+    await past.setLimit('acme', { calls: 8 }, { by: 'ada', reason: 'ticket 4711', forMs: 60_000 })
+    await past.close()
+    const { code, stdout } = await cli(['budget', 'set-limit', 'acme', 'usd=15', '--for', '2h', ...WHY, '--data', data])
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^acme: usd \$10\.00 -> \$15\.00, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z\n$/)
+    // The older one was over when that command opened the store.
+    const lines = await balancedIn(data)
+    expect(lines).toMatchObject([
+      { limit: 15_000_000_000, raises: [{ amount: 5_000_000_000, by: 'ada', reason: 'ticket 4711' }] },
+      { limit: 5 },
+    ])
+    expect(lines[1]).not.toHaveProperty('raises')
+    expect((await cli(['budget', 'status', '--data', data])).stdout).toMatch(/^acme +usd .* raised by \$5\.00 until \d.*Z \(ada\)$/m)
+    expect((await cli(['budget', 'report', '--data', data])).stdout).toMatch(/^acme: usd raised by \$5\.00 until \d.*Z \(ada\)$/m)
+    const { budgets } = await cliJson<BudgetReportJson>(['budget', 'report', '--data', data])
+    expect(budgets[0]).toMatchObject({ allocated: 15_000_000_000, raises: [{ amount: 5_000_000_000 }] })
+    const records = await cliJson<readonly Record<string, unknown>[]>(['audit', 'tail', '--data', data])
+    expect(records.filter(({ type }) => type === 'raise-ended')).toMatchObject([{ budget: 'acme', amounts: { calls: 3 }, by: 'ada' }])
+    expect(records.find(({ type, limits }) => type === 'set-limit' && 'usd' in (limits as object))).toMatchObject({ forMs: 7_200_000 })
+  })
+
   test.each([
+    [['acme', 'usd=15', '--for', '2', ...WHY], 2, '`2` is no span of 1s to 366d'],
+    [['acme', 'usd=15', '--for', '0s', ...WHY], 2, '`0s` is no span'],
+    [['acme', 'usd=15', '--for', '367d', ...WHY], 2, '`367d` is no span'],
+    [['acme', 'usd=5', '--for', '2h', ...WHY], 1, 'a limit can only be raised, and `usd` is $10.00 already'],
     [['acme', 'usd=5'], 2, "required option '--reason <text>' not specified"],
     [['acme', ...WHY], 2, "missing required argument 'limits'"],
     [['acme', 'usd=-1', ...WHY], 2, '`usd=-1` is no amount'],
