@@ -102,7 +102,7 @@ describe('architecture', () => {
 
   test('the core can be read in one sitting: waist, kernel, budget, store contract and memory store below 2,800 lines of code', () => {
     // The claims are a list, not code; what everything is right without is read on its own: options, leases,
-    // windows, allotments, successors, what operators do, what only reads. The first design said 1,500; what
+    // windows, allotments, successors, what operators do, what only reads and tells. The first design said 1,500; what
     // hostile tests asked of the ledger is the rest.
     const apart = [
       'claims',
@@ -117,6 +117,8 @@ describe('architecture', () => {
       'operator-holds',
       'raise',
       'report',
+      'refusal',
+      'holders',
       'balance',
       'promise',
     ]

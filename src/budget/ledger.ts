@@ -9,7 +9,7 @@ import type { Committer } from '../stores/group.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Log } from '../waist/log.ts'
 import { createBalanceCheck, type Imbalance } from './balance.ts'
-import { budgetRefusal, fitOf, type Fit, type Need } from './fit.ts'
+import { fitOf, type Misfit, type Need } from './fit.ts'
 import { allotmentBatch, createAllotments, type ClosedAllotment } from './allotment.ts'
 import { createEnding, type Overrun } from './ending.ts'
 import { createHoldWriter, type Grant } from './hold-writer.ts'
@@ -19,6 +19,7 @@ import { createLending, type Drawn } from './lending.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
 import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
+import { createRefusals } from './refusal.ts'
 import { createStoreTime } from './windows/store-time.ts'
 import { alsoOf, assertPriced, fragmentRefused, isLeasable, joined, placeOf, type TakeRequest } from './take-request.ts'
 import { createWaitingLines } from './waiting-line.ts'
@@ -111,6 +112,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const allotments = createAllotments(committer, levels, log.boot)
   const endHeld = createEnding({ committer, processes, levels, holds, allotments, observe })
   const { tickMs, onTrouble, succeed } = options
+  const refuse = createRefusals(store, log.boot, onTrouble)
   const leases = createLeases({ committer, processes, holds, allotments, later, onTrouble })
   const lending = createLending({
     committer,
@@ -128,7 +130,7 @@ export function createLedger(options: LedgerOptions): Ledger {
   const tight = new Set<string>()
 
   /** One try: a grant, or why it does not fit. Retries by itself whatever only needs a second look. */
-  async function attempt(trial: Trial): Promise<Grant | Exclude<Fit, { fit: 'now' }>> {
+  async function attempt(trial: Trial): Promise<Grant | Misfit> {
     const { request, need } = trial
     const over = new Set<string>()
     let outputTokens = need.output.tokens
@@ -265,12 +267,12 @@ export function createLedger(options: LedgerOptions): Ledger {
     const need: Need = { fixed: allot?.limits ?? worst, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
     const trial: Trial = { request, need, refused: false }
     /** What it waits for. */
-    let last: { readonly path: string; readonly refusal: () => Refusal } | undefined
+    let last: { readonly path: string; readonly refusal: () => Promise<Refusal> } | undefined
     const tryOnce = async (): Promise<Grant | undefined> => {
       const paused = (error: unknown): undefined => {
         const { retryAtMs } = Refusal.isInstance(error) ? error.details : {}
         if (retryAtMs === undefined || !isBefore(retryAtMs, until)) throw error
-        last = { path: request.path, refusal: () => error as Refusal }
+        last = { path: request.path, refusal: async () => error as Refusal }
       }
       let answer = await attempt(trial).catch(paused)
       if (answer === undefined) return undefined
@@ -283,9 +285,9 @@ export function createLedger(options: LedgerOptions): Ledger {
       if (!('fit' in answer)) return answer
       const found = answer
       const { leg } = found
-      const refusal = (): Refusal => budgetRefusal(found, about())
+      const refusal = (): Promise<Refusal> => refuse(found, about())
       // A window that is over soon is waited for like money that comes back.
-      if (answer.fit === 'never' && !isBefore(leg.level.endsAtMs ?? Infinity, until)) throw refusal()
+      if (answer.fit === 'never' && !isBefore(leg.level.endsAtMs ?? Infinity, until)) throw await refusal()
       last = { path: homeOf(leg.level.path), refusal }
       if (waitMs > 0) void lending.recall(last.path).catch(onTrouble)
       return undefined
@@ -306,7 +308,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     // Whoever stood in line to the end was never asked: what stands in the way is whatever stands there now.
     const late = last === undefined ? await tryOnce() : undefined
     if (late !== undefined) return late
-    throw last!.refusal()
+    throw await last!.refusal()
   }
 
   async function end(grant: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined> {

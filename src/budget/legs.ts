@@ -17,6 +17,8 @@ export interface Level {
   readonly shapeVersion?: number
   /** Of a window: when it is over, Unix ms by the store's clock. */
   readonly endsAtMs?: number
+  /** Of a window: what it is declared with; one that rolls is kept in parts. */
+  readonly total?: Amounts
 }
 
 /** What one action holds in one dimension of one level. */

@@ -46,6 +46,12 @@ export const CLAIMS: readonly Claim[] = [
     test: 'test/budget/several-budgets.test.ts > bind like its own: the user’s whoever works for her, the account’s whoever uses it',
   },
   {
+    id: 'smallest',
+    claim: 'With the limits that a refusal for money names the same call passes, and with one unit less of any of them it does not.',
+    assumes: [],
+    test: 'test/budget/refusal.test.ts > is exact in whatever state two levels and two dimensions are',
+  },
+  {
     id: 'suspense',
     claim: 'What a killed process held counts as spent until somebody knows better; it never goes back to free by itself.',
     assumes: ['A1', 'A8'],

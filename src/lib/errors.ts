@@ -67,6 +67,42 @@ export interface BudgetFacts {
   readonly window?: string
   /** When that window is over, Unix ms by the store's clock. */
   readonly endsAtMs?: number
+  /** Who has what of `out` and `suspense`: at most 5, the largest first. Absent when that could not be read. */
+  readonly holders?: readonly BudgetHolder[]
+}
+
+/** A hold or a lease that a budget waits for. */
+export interface BudgetHolder {
+  /** Identity of its process: the name of its chain. */
+  readonly process: string
+  /** Of that process; absent when it has left no record. */
+  readonly host?: string
+  readonly pid?: number
+  readonly hold: string
+  /** Absent for a lease, which its whole process spends. */
+  readonly agent?: string
+  /** What it was taken for; `lease` for a lease. */
+  readonly resource: string
+  readonly amount: number
+  /** Its process has fallen silent: it comes back with that process, its successor, or an operator. */
+  readonly inSuspense: boolean
+  /** Unix ms by the clock of its process. */
+  readonly sinceMs: number
+}
+
+/** A limit with which the refused action would have passed. */
+export interface LimitToPass {
+  readonly budget: string
+  /** The window of that budget that is too small, such as `rolling-minute`, where it is not the budget itself. */
+  readonly window?: string
+  readonly dimension: string
+  /** `usd` in nano-USD. One less, and it would be refused. */
+  readonly limit: number
+  /**
+   * By `kernel.setLimit`; by a declaration with a higher revision, where the budget is made from a shape by its first
+   * call; or by a handoff of that much, where it is the budget of one.
+   */
+  readonly how: 'setLimit' | 'declare' | 'handoff'
 }
 
 /** Which key is not as it was read, and who wrote it. Version 0 is an absent key. */
@@ -94,6 +130,8 @@ export interface RefusalDetails {
   readonly wouldPass?: string
   /** When it makes sense to ask again, Unix ms by the store's clock. */
   readonly retryAtMs?: number
+  /** The same as data, for money: every limit that is too low now, and what each has to be at least. All of them are needed. */
+  readonly limitsToPass?: readonly LimitToPass[]
   /** True when nothing of the kind fits any more, so that the whole run is over and the answer is remembered. */
   readonly endsRun?: boolean
   /** True when there is still what the budget keeps for a last answer: `scope.wrapUp()` may use it. */

@@ -190,6 +190,7 @@ describe('an action for which there will be no room', () => {
       out: 1,
       suspense: 0,
       needed: 7,
+      holders: [expect.objectContaining({ agent: 'tester', resource: 'spend', amount: 1 })],
     })
     expect(details).toMatchObject({ agent: 'tester', resource: 'browse', endsRun: false, wouldPass: 'raise `tokens` of `acme/one` to 12' })
   })

@@ -66,7 +66,14 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
       if (isOpen) {
         const [entry] = await store.read([budgetKey(path)])
         if (entry === null || entry === undefined) return lost(opening)
-        levels.push({ path, record: entry.value as unknown as BudgetRecord, version: entry.version, shape: path, endsAtMs })
+        levels.push({
+          path,
+          record: entry.value as unknown as BudgetRecord,
+          version: entry.version,
+          shape: path,
+          endsAtMs,
+          total: window.limits,
+        })
       } else if (home.version > 0 && commit !== undefined) {
         const first = underway.get(home.path) ?? openNext(opening, commit).finally(() => underway.delete(home.path))
         underway.set(home.path, first)
@@ -75,7 +82,7 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
       } else {
         // It is made by the take that makes its budget; or by nobody, where one only looks.
         moved[name] = { ...window, current: id, ...(window.rolling === undefined ? {} : { live: [id] }) }
-        levels.push({ path, record: recordOf(window.limits), version: 0, shape: path, endsAtMs })
+        levels.push({ path, record: recordOf(window.limits), version: 0, shape: path, endsAtMs, total: window.limits })
       }
     }
     const record = home.version > 0 ? home.record : { ...home.record, windows: { ...home.record.windows, ...moved } }
