@@ -52,6 +52,13 @@ export const CLAIMS: readonly Claim[] = [
     test: 'test/budget/refusal.test.ts > is exact in whatever state two levels and two dimensions are',
   },
   {
+    id: 'linear',
+    claim:
+      'A bound on a sum over all agents and processes, such as 1,000 e-mails in all, holds like money: eight processes that are killed at random never send one more.',
+    assumes: ['A1', 'A3', 'A4', 'A5', 'A6', 'A7', 'A8'],
+    test: 'test/budget/linear-bounds.test.ts > emails <= 1000: eight processes that are killed at random never send one more, and use it up',
+  },
+  {
     id: 'suspense',
     claim: 'What a killed process held counts as spent until somebody knows better; it never goes back to free by itself.',
     assumes: ['A1', 'A8'],

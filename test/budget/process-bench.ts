@@ -52,8 +52,11 @@ export interface Spender {
 }
 
 /** Starts a spender; it is killed when the test ends. */
-export function startSpender(options: SpenderOptions): Spender {
-  const child = fork(join(import.meta.dirname, 'spender.ts'), [JSON.stringify(options)], {
+export const startSpender = (options: SpenderOptions): Spender => startProcess('spender.ts', options)
+
+/** Starts a program of this folder that says `ready` and waits for `go`; it is killed when the test ends. */
+export function startProcess(file: string, options: object): Spender {
+  const child = fork(join(import.meta.dirname, file), [JSON.stringify(options)], {
     execArgv: [],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
