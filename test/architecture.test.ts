@@ -119,6 +119,7 @@ describe('architecture', () => {
       'report',
       'refusal',
       'holders',
+      'shared-kernel',
       'balance',
       'promise',
     ]

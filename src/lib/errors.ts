@@ -25,6 +25,7 @@ export type FailureCode =
   | 'ERR_BUDGET_DECLARATION'
   | 'ERR_HOLD_STATE'
   | 'ERR_PROPOSAL_STATE'
+  | 'ERR_SHARED_KERNEL'
   | 'ERR_CLOSED'
 
 /** Every code that a {@link HoldfastError} can carry. */
