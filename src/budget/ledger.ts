@@ -17,6 +17,7 @@ import { createLeases, type Lease } from './lease.ts'
 import { amountsWith, heldLegs, leftOf, legsLike, legsOf, type Level } from './legs.ts'
 import { createLending, type Drawn } from './lending.ts'
 import { assertKnownDimensions, createLevels } from './levels.ts'
+import { createPace } from './pace.ts'
 import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
 import { createRefusals } from './refusal.ts'
@@ -82,6 +83,8 @@ export interface Ledger {
   stop(): void
   /** Looks whether the budgets that this process uses balance, and freezes the trees of those that do not. */
   check(): Promise<readonly Imbalance[]>
+  /** Notes how much the budgets that this process uses have spent, where that is due. */
+  sample(): Promise<void>
   /** Looks after processes that are silent: their holds go to suspense, later their allotments come back. Returns how many holds moved. */
   sweep(): Promise<number>
 }
@@ -342,6 +345,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     stop: () => lending.stop(),
     check: createBalanceCheck(committer, () => levels.known()),
     noticeFor: (levels) => warnings.noticeFor(levels),
+    sample: createPace(committer, () => levels.known()),
     closeAllotment,
     closeOwnAllotments: async () => recordClosed(await allotments.closeOwn()),
     sweep: async () => (await sweep()).suspended,

@@ -2,12 +2,14 @@
 
 import type { Command } from 'commander'
 import { CHUNK_POLICY } from '../budget/lending.ts'
+import { forecastOf, type ForecastLine } from '../budget/forecast.ts'
 import { isHistory, readBudgets, type BudgetLine } from '../budget/report.ts'
 import { COLUMNS, budgetKey, type Column } from '../budget/record.ts'
 import { amountOf, formatAmount, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import type { Store } from '../stores/store.ts'
 import { parseBudget } from './as-operator.ts'
+import { forecastText } from './budget-forecast.ts'
 import { findDamage } from './damage.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type Report } from './output.ts'
@@ -23,6 +25,8 @@ export interface BudgetStatusJson {
   /** What is wrong with the budgets as a whole, one sentence each. */
   readonly damage: readonly string[]
   readonly chunks: ChunksJson
+  /** How fast each of them is spent, by what all processes have reported in the last hour. */
+  readonly forecast: readonly ForecastLine[]
 }
 
 /** What a process takes at a time from a budget that it uses often, and what a crash of all of them would strand now. */
@@ -50,6 +54,9 @@ Columns:
   free      what is left
   over      let through by observe mode, or beyond what was held; counted beside the limit
 
+Below, for what is being spent: how much an hour, measured since the oldest sample of the last hour that a kernel has
+left, and when at this pace all that is free or held now is spent.
+
 With --json, amounts are integers and usd is in nano-USD (1,000,000,000 = $1); held is called out.
 
 Examples:
@@ -65,12 +72,14 @@ async function budgetStatus(place: Place, path: string | undefined): Promise<Rep
     const shown = budgets.filter((line) => !isHistory(line))
     const damage = await findDamage(store)
     const chunks = await chunksOf(store, path)
+    const forecast = await forecastOf(store, shown)
     if (path !== undefined && budgets.length === 0 && damage.length === 0) throw await noSuchBudget(store, path)
     const unbalanced = budgets.filter(({ balanced }) => !balanced).map(describeUnbalanced)
     const wrong = [...unbalanced, ...damage]
     return {
-      json: { budgets, damage, chunks } satisfies BudgetStatusJson,
-      text: (style) => (budgets.length === 0 ? emptyText(path) : `${budgetTable(shown, style)}\n${chunksText(chunks)}`),
+      json: { budgets, damage, chunks, forecast } satisfies BudgetStatusJson,
+      text: (style) =>
+        budgets.length === 0 ? emptyText(path) : `${budgetTable(shown, style)}\n${forecastText(forecast, style)}${chunksText(chunks)}`,
       fault: wrong.length === 0 ? undefined : { code: 'ERR_DAMAGE', message: wrong.join('\n') },
     }
   })

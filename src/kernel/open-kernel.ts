@@ -14,7 +14,6 @@ import { createLedger } from '../budget/ledger.ts'
 import { takeCuts } from '../budget/operator.ts'
 import { GRACE_MS, LEASE_TTL_MS, createProcesses, type Processes } from '../budget/processes.ts'
 import type { BudgetDeclaration } from '../budget/declaration.ts'
-import { readBudgets, type BudgetLine } from '../budget/report.ts'
 import { Blackboard } from '../blackboard/blackboard.ts'
 import { createNamespaces, type NamespaceAccess } from '../blackboard/namespaces.ts'
 import { AuthGuardian, type Approval } from '../guardian/auth-guardian.ts'
@@ -31,6 +30,7 @@ import { approve } from './approve.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
 import { createOperator, type Operator } from './operator.ts'
 import { assertPromise, type Assumed, type Promised } from './promise.ts'
+import { createReadings, type Readings } from './readings.ts'
 import { createReports, sleepUnref } from './reports.ts'
 import { createScope, type ScopeContext } from './scope.ts'
 import { createSuccessor } from './successor.ts'
@@ -84,7 +84,7 @@ export interface KernelOptions {
 }
 
 /** One kernel: the budgets, permissions and audit chain of this process on one store. */
-export interface Kernel extends AsyncDisposable, Operator {
+export interface Kernel extends AsyncDisposable, Operator, Readings {
   /** Identity of this process, and name of its chain file. */
   readonly boot: string
   readonly mode: 'enforce' | 'observe'
@@ -108,8 +108,6 @@ export interface Kernel extends AsyncDisposable, Operator {
    * @throws {HoldfastError} `ERR_STORE`
    */
   closeHandoff(id: string): Promise<HandoffClosing>
-  /** What became of every budget, or of those at and below a path. */
-  budgets(path?: string): Promise<readonly BudgetLine[]>
   /**
    * Approves one call of one tool with exactly these arguments; the next `begin` that fits uses it up.
    *
@@ -275,6 +273,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
       const message = `Budget \`${budget}\` does not balance in ${dimension}: its columns sum up to ${sum}, its limit is ${limit}. The tree of \`${root}\` is frozen; \`holdfast budget recover\` says what to do.`
       emit({ type: 'unbalanced', message })
     }
+    await ledger.sample().catch(trouble)
     return ledger.sweep()
   }
   await sweep()
@@ -294,6 +293,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     },
     auditLines: chain.lines,
     ...createOperator({ committer, log: chain, assertOpen }),
+    ...createReadings(store, ledger, () => closing === undefined),
     scope: (identity) => createScope(identity, context),
     blackboard(scope, namespace = 'shared') {
       if (scope.boot !== boot) throw new TypeError('The scope belongs to another kernel.')
@@ -302,10 +302,6 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     async closeHandoff(id) {
       assertOpen()
       return closeHandoff(id, { store, ledger, record: (kind, fields) => chain.append(kind, fields) })
-    },
-    async budgets(path) {
-      if (closing === undefined) await ledger.report()
-      return readBudgets(store, path)
     },
     async flush() {
       // A closed kernel has nothing left.

@@ -1,7 +1,7 @@
 // One kernel where a module is evaluated again and again: a dev server that reloads, route handlers that are bundled one
 // by one, two copies of this package. The registry is on globalThis under Symbol.for, so that all of them see the same.
 
-import { toRecord } from '../budget/record.ts'
+import { toRecord } from '../budget/declaration.ts'
 import { formatAmount } from '../lib/amounts.ts'
 import { canonicalJson, isPlainObject, type Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'

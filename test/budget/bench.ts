@@ -64,10 +64,10 @@ export async function balanced(store: Store): Promise<readonly BudgetLine[]> {
   return lines
 }
 
-/** What the ledger holds, without who is alive and how long the chains are: equal when no money moved. */
+/** What the ledger holds, without who is alive, how long the chains are and when it was sampled: equal when no money moved. */
 export async function money(store: Store): Promise<Record<string, unknown>> {
   const entries = await store.list('', { limit: MAX_ENTRIES })
-  return Object.fromEntries(entries.filter(({ key }) => !/^(head|process|renewed)\//.test(key)).map(({ key, value }) => [key, value]))
+  return Object.fromEntries(entries.filter(({ key }) => !/^(head|process|renewed|pace)\//.test(key)).map(({ key, value }) => [key, value]))
 }
 
 /** Keys of a store with a prefix. */

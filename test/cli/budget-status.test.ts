@@ -18,7 +18,8 @@ describe('the table', () => {
     await hold(kernel, 'labs', { usd: 500_000_000 })
     const { code, stdout } = await cli(['budget', 'status', '--data', data])
     expect(code).toBe(0)
-    expect(stdout).toBe(
+    // The store began a minute ago, so that there is a pace as well, which is never the same.
+    expect(stdout.replace(/BUDGET +DIMENSION +PER HOUR.*?\n\n/s, '')).toBe(
       `
 BUDGET  DIMENSION      LIMIT      SPENT  ASSUMED   HELD      SUSPENSE           FREE  NOTE
 acme    usd           $50.00  $0.043425    $0.03      -  $0.012345678  $49.944229322
@@ -33,6 +34,29 @@ Chunks: A budget with 4 calls within 1000 ms is leased in chunks of 8 to 1,024 c
 Waste:  a crash strands at most one chunk for each process and budget; nothing now, in 0 leases.
 `.trimStart(),
     )
+  })
+
+  test('says how fast a budget is spent and until when it lasts, since a sample of an earlier process; not of one that rests', async () => {
+    const behindMs = 30 * 60_000
+    const data = await declared({ acme: { usd: 50, tokens: 2_000 }, labs: { usd: 5 } }, behindMs)
+    const past = await kernelOn(data, {}, behindMs)
+    await (await hold(past, 'acme', { usd: 1_000_000_000 })).settle({ usd: 1_000_000_000 })
+    await past.close()
+    const { forecast } = await cliJson<BudgetStatusJson>(['budget', 'status', '--data', data])
+    expect(forecast.map(({ budget, dimension }) => `${budget} ${dimension}`)).toEqual(['acme usd', 'acme tokens', 'labs usd'])
+    const [usd, tokens] = forecast
+    expect(tokens).toMatchObject({ perHour: 0 })
+    // A little over half an hour has gone by: nearly two dollars an hour, so that 49 dollars last a little over a day.
+    expect([usd!.perHour! > 1_900_000_000, usd!.perHour! <= 2_000_000_000]).toEqual([true, true])
+    const hoursLeft = (usd!.exhaustedAtMs! - usd!.sinceMs - behindMs) / 3_600_000
+    expect([hoursLeft >= 24.5, hoursLeft < 26]).toEqual([true, true])
+    const { stdout } = await cli(['budget', 'status', '--data', data])
+    const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z`
+    expect(stdout).toMatch(
+      new RegExp(`^BUDGET  DIMENSION +PER HOUR  USED UP AT +MEASURED SINCE\nacme    usd +\\$1\\.9\\d+  ${time}  ${time}\n\nChunks:`, 'm'),
+    )
+    const resting = await cli(['budget', 'status', 'labs', '--data', data])
+    expect(resting.stdout).not.toContain('PER HOUR')
   })
 
   test('as JSON it is what the library says, in integers', async () => {
