@@ -5,7 +5,7 @@
 import { amountOf, assertAmount, type Amounts } from '../lib/amounts.ts'
 import type { Store } from '../stores/store.ts'
 import { paceKey, type PaceRecord } from './pace.ts'
-import { readBudgets, type BudgetLine } from './report.ts'
+import { isHistory, readBudgets, type BudgetLine } from './report.ts'
 
 /** How fast one dimension of one budget is spent; amounts as in the store (`usd` in nano-USD). */
 export interface ForecastLine {
@@ -82,7 +82,11 @@ export async function readForecast(store: Store, path?: string, lookBackMs: numb
   assertAmount('lookBackMs', lookBackMs)
   if (lookBackMs < MIN_SPAN_MS || lookBackMs > MAX_LOOK_BACK_MS)
     throw new RangeError(`Expected \`lookBackMs\` to be from ${MIN_SPAN_MS} to ${MAX_LOOK_BACK_MS} (a day), got ${lookBackMs}.`)
-  return forecastOf(store, await readBudgets(store, path), lookBackMs)
+  return forecastOf(
+    store,
+    (await readBudgets(store, path)).filter((line) => !isHistory(line)),
+    lookBackMs,
+  )
 }
 
 /** The same for lines that were just read. @throws {HoldfastError} `ERR_STORE` */

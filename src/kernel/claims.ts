@@ -47,7 +47,8 @@ export const CLAIMS: readonly Claim[] = [
   },
   {
     id: 'smallest',
-    claim: 'With the limits that a refusal for money names the same call passes, and with one unit less of any of them it does not.',
+    claim:
+      'A refusal for money names the smallest limits with which the same call would have passed: with one unit less of any of them it would not.',
     assumes: [],
     test: 'test/budget/refusal.test.ts > is exact in whatever state two levels and two dimensions are',
   },

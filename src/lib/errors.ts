@@ -68,7 +68,10 @@ export interface BudgetFacts {
   readonly window?: string
   /** When that window is over, Unix ms by the store's clock. */
   readonly endsAtMs?: number
-  /** Who has what of `out` and `suspense`: at most 5, the largest first. Absent when that could not be read. */
+  /**
+   * Who has what of `out` and `suspense`: at most 5, the largest first, of the 1,000 holds and 1,000 in suspense that come
+   * first in the store. Absent when nobody has any, or that could not be read.
+   */
   readonly holders?: readonly BudgetHolder[]
 }
 
