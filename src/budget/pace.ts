@@ -1,7 +1,6 @@
 // Samples of what budgets have spent, left in the store by whoever sweeps it: one key for each budget that is in use,
 // written every five minutes by one of all processes, and gone a day after the last of them.
 
-import { entriesOf } from '../stores/entries.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Sample } from './forecast.ts'
 import { isRate } from './windows/window.ts'
@@ -36,8 +35,7 @@ export function createPace(committer: Committer, used: () => readonly string[]):
 
   async function candidates(): Promise<readonly string[]> {
     const found = [...used()]
-    if (isFirst)
-      for await (const { key } of entriesOf(store, budgetKey(''))) if (found.push(key.slice(budgetKey('').length)) >= MAX_BUDGETS) break
+    if (isFirst) found.push(...(await store.list(budgetKey(''), { limit: MAX_BUDGETS })).map(({ key }) => key.slice(budgetKey('').length)))
     isFirst = false
     const now = performance.now()
     return [...new Set(found)]

@@ -31,6 +31,8 @@ export interface RaisedLine {
   readonly untilMs: number
   readonly by: string
   readonly reason: string
+  /** Its time is over, and no kernel has looked since: the next one that does ends it. */
+  readonly over?: true
 }
 
 /** A window that is over and done with: kept for who wants to look back, and of no use to who looks at what is left. */
@@ -76,6 +78,7 @@ async function linesOf(store: Store, budget: string, dimensions: readonly string
   const [record, ...entries] = await store.read([budgetKey(budget), ...counters])
   if (record === null || record === undefined) return []
   const { limits, frozen, cut = {}, raises = [] } = record.value as unknown as BudgetRecord
+  const nowMs = raises.length === 0 ? 0 : await store.now()
   return dimensions.map((dimension, index) => {
     const amounts = COLUMNS.map((column, offset) => [column, Number(entries[index * COLUMNS.length + offset]?.value ?? 0)] as const)
     const columns = Object.fromEntries(amounts) as Record<Column, number>
@@ -86,7 +89,10 @@ async function linesOf(store: Store, budget: string, dimensions: readonly string
     const pendingCut = amountOf(cut, dimension)
     const raised = raises
       .filter(({ amounts }) => amountOf(amounts, dimension) > 0)
-      .map(({ amounts, untilMs, by, reason }) => ({ amount: amountOf(amounts, dimension), untilMs, by, reason }))
+      .map(({ amounts, untilMs, by, reason }) => {
+        const over = untilMs <= nowMs ? ({ over: true } as const) : {}
+        return { amount: amountOf(amounts, dimension), untilMs, by, reason, ...over }
+      })
     const notes = {
       ...(frozen === undefined ? {} : { frozen }),
       ...(pendingCut === 0 ? {} : { pendingCut }),

@@ -171,7 +171,10 @@ export function amountCell(column: Column, dimension: string, amount: number): C
 
 /** What is in a limit for a while, and until when. */
 export const raiseNotes = ({ dimension, raises = [] }: Pick<BudgetLine, 'dimension' | 'raises'>): readonly string[] =>
-  raises.map(({ amount, untilMs, by }) => `raised by ${formatAmount(dimension, amount)} until ${timeOf(untilMs)} (${by})`)
+  raises.map(({ amount, untilMs, by, over }) => {
+    const end = over === true ? ', which is over: the next kernel that opens takes it back' : ''
+    return `raised by ${formatAmount(dimension, amount)} until ${timeOf(untilMs)} (${by})${end}`
+  })
 
 function noteCell(line: BudgetLine): Cell {
   const { dimension, balanced, enforced, frozen, pendingCut } = line

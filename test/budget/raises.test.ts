@@ -10,7 +10,7 @@ import { memoryStore } from '../../src/stores/memory.ts'
 import type { Store } from '../../src/stores/store.ts'
 import { faultyStore, type Fault } from '../../src/testing/faulty-store.ts'
 import { balanced, keys, line, open, refusalOf, take } from './bench.ts'
-import { WHY, errorOf, operatorOn } from './operator-bench.ts'
+import { WHY, errorOf, interrupted, operatorOn } from './operator-bench.ts'
 
 const HOUR = 3_600_000
 const START = Date.parse('2026-11-20T12:00:00Z')
@@ -49,8 +49,11 @@ describe('a raise for a while', () => {
     await (await take(kernel, 'acme', { tokens: 80 })).settle({ tokens: 50 })
     time.ms += 2 * HOUR - 1
     expect(await sweep(store)).toEqual([])
-    expect(await line(store, 'acme')).toMatchObject({ limit: 160, free: 110, spent: 50, raises })
+    expect(await line(store, 'acme')).toMatchObject({ limit: 160, free: 110, spent: 50 })
+    expect((await line(store, 'acme')).raises).toEqual(raises)
     time.ms += 1
+    // Nobody has looked yet, and it shows.
+    expect(await line(store, 'acme')).toMatchObject({ limit: 160, raises: [{ ...raises[0], over: true }] })
     expect(await sweep(store)).toMatchObject([{ budget: 'acme', amounts: { tokens: 60 }, ...WHY }])
     const after = await line(store, 'acme')
     expect(after).toMatchObject({ limit: 100, free: 50, spent: 50 })
@@ -222,6 +225,33 @@ describe('a raise for a while', () => {
     const ended = await Promise.all(Array.from({ length: 8 }, () => sweep(store)))
     expect(ended.flat()).toHaveLength(1)
     expect(await line(store, 'acme')).toMatchObject({ limit: 100, free: 100 })
+  })
+
+  test('that finds a limit set for good meanwhile is reckoned from that one; and that one, which finds a raise, ends it', async () => {
+    for (const isRaiseLate of [true, false]) {
+      const { time, store } = await world()
+      const act = (on: Store, isRaise: boolean) =>
+        operatorOn(on).setLimit('acme', { tokens: isRaise ? 150 : 120 }, { ...WHY, ...(isRaise ? { forMs: HOUR } : {}) })
+      await act(
+        interrupted(store, 'budget/acme', () => act(store, !isRaiseLate)),
+        isRaiseLate,
+      )
+      const { limit, raises = [] } = await line(store, 'acme')
+      expect([limit, raises.map(({ amount }) => amount)]).toEqual(isRaiseLate ? [150, [30]] : [120, []])
+      time.ms += HOUR
+      await sweep(store)
+      expect(await line(store, 'acme')).toMatchObject({ limit: 120, free: 120 })
+      await isTidy(store)
+    }
+  })
+
+  test('whose end finds a limit set for good meanwhile ends nothing more', async () => {
+    const { time, store, operator, raise } = await world()
+    await raise(150, HOUR)
+    time.ms += HOUR
+    expect(await sweep(interrupted(store, 'budget/acme', () => operator.setLimit('acme', { tokens: 140 }, WHY)))).toEqual([])
+    expect(await line(store, 'acme')).toMatchObject({ limit: 140, free: 140 })
+    await isTidy(store)
   })
 
   test('behind a clock that is ahead is ended too early, and money that is out stays covered', async () => {

@@ -147,6 +147,7 @@ describe('set-limit', () => {
     const past = await kernelOn(data, {}, 3_600_000)
     await past.setLimit('acme', { calls: 8 }, { by: 'ada', reason: 'ticket 4711', forMs: 60_000 })
     await past.close()
+    expect((await cli(['budget', 'status', '--data', data])).stdout).toMatch(/^acme +calls .* raised by 3 until .*, which is over: /m)
     const { code, stdout } = await cli(['budget', 'set-limit', 'acme', 'usd=15', '--for', '2h', ...WHY, '--data', data])
     expect(code).toBe(0)
     expect(stdout).toMatch(/^acme: usd \$10\.00 -> \$15\.00, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z\n$/)
