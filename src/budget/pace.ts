@@ -59,6 +59,7 @@ export function createPace(committer: Committer, used: () => readonly string[]):
       const isDue = inMs <= 0 && record !== undefined && record.allotment === undefined
       return isDue ? [{ path, dimensions: Object.keys(record.limits), samples, version: known?.version ?? 0 }] : []
     })
+    if (due.length === 0) return
     const legs = due.flatMap(({ path, dimensions }) => dimensions.map((dimension) => `${dimension}/${path}`))
     const counters = await store.read(legs.map((leg) => counterKey('spent', leg)))
     const spent = new Map(legs.map((leg, index) => [leg, Number(counters[index]?.value ?? 0)]))
