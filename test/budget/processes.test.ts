@@ -191,7 +191,7 @@ describe('eight processes on one budget', () => {
 
 /** One process holds all the money and is stopped with five answers on their way; what `expire` does then, and what comes of it. */
 async function stoppedInMidCall(expire: (bench: Market) => Promise<void>) {
-  const bench = await market(5 * 90_000, (_, text) => (text.includes('spender-0') ? { delayMs: 300 } : {}))
+  const bench = await market(5 * 90_000, (_, text) => (text.includes('spender-0') ? { delayMs: 2_000 } : {}))
   const stopped = bench.spender({ callers: 5, calls: 1 })
   await stopped.go()
   await vi.waitFor(() => expect(bench.provider.bill().billed).toBe(5), { timeout: 20_000 })
