@@ -14,7 +14,7 @@ export interface Readings {
    * processes have reported as spent since the oldest sample of the last hour, or of `lookBackMs`. Each line says since when
    * it measures. Kernels take a sample of the budgets that they use when they open, and every five minutes.
    *
-   * What was moved to a handoff counts as spent when that is closed.
+   * What was moved to a handoff counts as spent when that is closed; a raise for a while counts as if it stayed.
    *
    * @throws {RangeError} For a `lookBackMs` below a minute or above a day.
    */
