@@ -1,15 +1,13 @@
-// What fits. Money that others hold is not gone: a call waits for it. Money
-// that is spent, in suspense or moved to children does not come back by itself: a call is refused at once.
+// What fits. Money that others hold is not gone: a call waits for it. Money that is spent, in suspense or moved to
+// children does not come back by itself: a call is refused at once.
 
 import { amountOf, type Amounts } from '../lib/amounts.ts'
 import type { OutputBound } from '../waist/action.ts'
 import type { Leg } from './legs.ts'
 import type { Standing } from './levels.ts'
 
-/** What is left for an action whose batch was refused. */
-export type Fit =
-  /** It fits with this many output tokens. */
-  { readonly fit: 'now'; readonly outputTokens: number } | Misfit
+/** What is left for an action whose batch was refused: it fits with this many output tokens, or it does not fit. */
+export type Fit = { readonly fit: 'now'; readonly outputTokens: number } | Misfit
 
 /** One leg that has not enough free now. */
 export interface Short {

@@ -261,6 +261,16 @@ describe('the smallest change that would pass', () => {
     expect(refused).toBeGreaterThan(10)
   }, 60_000)
 
+  test('of a model call is for the least answer that it can do with', async () => {
+    const { kernel } = await open({ budgets: { acme: { tokens: 41 } } })
+    const output = { tokens: 100, minTokens: 32, perToken: { tokens: 1 } }
+    const call = () => take(kernel, 'acme', { tokens: 10 }, { output })
+    const { limitsToPass } = (await refusalOf(call())).details
+    expect(limitsToPass).toEqual([{ budget: 'acme', dimension: 'tokens', limit: 42, how: 'setLimit' }])
+    await apply(kernel, limitsToPass!)
+    expect((await call()).caps).toEqual({ maxOutputTokens: 32 })
+  })
+
   test('of a budget that its first call would make is a declaration of its shape', async () => {
     const store = memoryStore()
     const { kernel } = await open({ store, budgets: { acme: { tokens: 100 }, 'acme/*': { tokens: 10 } } })
