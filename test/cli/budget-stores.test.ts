@@ -60,6 +60,12 @@ async function operateOn(where: readonly string[], data: string, open: () => Pro
   expect(await run('freeze', 'acme', ...WHY)).toMatchObject({ code: 0 })
   await expect(hold(kernel, 'acme', { usd: 1 })).rejects.toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
   expect(await run('unfreeze', 'acme', ...WHY)).toMatchObject({ code: 0 })
+  expect(await run('set-limit', 'acme', 'usd=7', '--for', '1s', ...WHY)).toMatchObject({ code: 0, stderr: '' })
+  await expect
+    .poll(async () => (await kernel.sweep(), (await kernel.budgets())[0]), { timeout: 20_000, interval: 100 })
+    .toMatchObject({ limit: 5_000_000_000, free: 4_000_000_000, balanced: true })
+  expect(await kernel.forecast()).toMatchObject([{ free: 4_000_000_000, sinceMs: expect.any(Number) as number }])
+  expect((await store.read(['pace/acme']))[0]?.value).toMatchObject({ samples: [{ spent: { usd: 0 } }] })
   await kernel.close()
   await store.close()
   expect((await run('leases')).stdout).toBe('No leases.\n')
