@@ -11,7 +11,7 @@ export interface PostgresProxy {
   cutNextAnswer(): void
   /** Keeps the next group, and whatever its client does then, until it is let go. */
   holdNextGroup(): void
-  /** Lets a group go that was kept, and resolves when the server has answered it. */
+  /** Lets a group go that was kept, if there is one, and resolves when the server has answered it. */
   letGo(): Promise<void>
   stop(): Promise<void>
 }
@@ -20,11 +20,12 @@ export interface PostgresProxy {
 export async function startPostgresProxy(serverPort: number): Promise<PostgresProxy> {
   const state = { cut: false, hold: false }
   const sockets = new Set<Socket>()
-  let held: { readonly server: Socket; readonly chunk: Buffer } | undefined
+  let held: { readonly server: Socket; readonly chunks: Buffer[]; readonly release: () => void } | undefined
   const wires = createServer((client) => {
     const server = connect(serverPort, '127.0.0.1')
     let cutting = false
     let holding = false
+    const chunks: Buffer[] = []
     for (const socket of [client, server]) {
       sockets.add(socket)
       socket.on('error', () => {})
@@ -43,9 +44,10 @@ export async function startPostgresProxy(serverPort: number): Promise<PostgresPr
       if (isGroup && state.hold) {
         state.hold = false
         holding = true
-        held = { server, chunk }
+        held = { server, chunks, release: () => (holding = false) }
       }
-      if (!holding) server.write(chunk)
+      if (holding) chunks.push(chunk)
+      else server.write(chunk)
     })
     server.on('data', (chunk: Buffer) => {
       if (cutting) client.destroy()
@@ -59,9 +61,15 @@ export async function startPostgresProxy(serverPort: number): Promise<PostgresPr
     cutNextAnswer: () => void (state.cut = true),
     holdNextGroup: () => void (state.hold = true),
     async letGo() {
-      const { server, chunk } = held!
-      server.write(chunk)
-      await once(server, 'data')
+      state.hold = false
+      const kept = held
+      held = undefined
+      if (kept === undefined || kept.server.destroyed) return
+      const { server, chunks, release } = kept
+      release()
+      const answered = new Promise((resolve) => server.once('data', resolve).once('close', resolve))
+      for (const chunk of chunks.splice(0)) server.write(chunk)
+      await answered
     },
     async stop() {
       for (const socket of sockets) socket.destroy()

@@ -1,0 +1,81 @@
+// Records many histories of one store and judges each of them at once.
+
+import type { Break } from './broken-clients.ts'
+import type { Anomaly, History, Operation, Workload } from './history.ts'
+import { judge } from './judge.ts'
+import { openCrew } from './record.ts'
+import { startSite, type StoreName } from './sites.ts'
+
+/** What is taken. */
+export interface TakeOptions {
+  readonly store: StoreName
+  readonly histories: number
+  /** Of the first history; each next one has the next seed. */
+  readonly seed: number
+  readonly clients: number
+  /** Of each client in a history. */
+  readonly calls: number
+  /** @default 0, all in this process */
+  readonly processes?: number
+  /** @default nothing: the clients are right */
+  readonly mistake?: Break
+  /** @default all three, in turn */
+  readonly workload?: Workload
+  /** Share of histories in which answers and requests are lost or late, from 0 to 1. @default 0.3 */
+  readonly troubled?: number
+  /** End with the first anomaly. @default false */
+  readonly stopAtFirst?: boolean
+}
+
+/** What came of it. */
+export interface Taken {
+  readonly store: StoreName
+  readonly histories: number
+  readonly operations: number
+  readonly unknown: number
+  readonly failed: readonly { readonly history: History; readonly anomalies: readonly Anomaly[] }[]
+}
+
+const WORKLOADS: readonly Workload[] = ['mixed', 'counter', 'append']
+/** New connections after so many histories; what a fault left behind goes with the old ones. */
+const HISTORIES_PER_CREW = 50
+
+/** Records and judges. */
+export async function takeHistories(options: TakeOptions): Promise<Taken> {
+  const { store, histories, seed, clients, calls, processes = 0, mistake, workload, troubled = 0.3, stopAtFirst = false } = options
+  const site = await startSite(store)
+  const counts = { histories: 0, operations: 0, unknown: 0 }
+  const failed: Taken['failed'][number][] = []
+  const done = (): boolean => counts.histories === histories || (stopAtFirst && failed.length > 0)
+  try {
+    while (!done()) {
+      const crew = await openCrew({ address: site.address, clients, processes, ...(mistake === undefined ? {} : { mistake }) })
+      try {
+        for (let count = 0; count < HISTORIES_PER_CREW && !done(); count++) {
+          const kind = workload ?? WORKLOADS[counts.histories % WORKLOADS.length]!
+          const history = await crew.record({ workload: kind, seed: seed + counts.histories, calls, troubled })
+          const anomalies = judge(history.operations)
+          if (anomalies.length > 0) failed.push({ history, anomalies })
+          counts.histories += 1
+          counts.operations += history.operations.length
+          counts.unknown += history.operations.filter(isUnknown).length
+        }
+      } finally {
+        await crew.close()
+      }
+    }
+  } finally {
+    await site.stop()
+  }
+  return { store, ...counts, failed }
+}
+
+function isUnknown({ returned }: Operation): boolean {
+  return returned === null
+}
+
+/** What came of it, in one line. */
+export function lineOf({ store, histories, operations, unknown, failed }: Taken): string {
+  const anomalies = failed.reduce((sum, one) => sum + one.anomalies.length, 0)
+  return `histories: ${store}: ${histories} histories, ${operations} operations, ${unknown} unknown, ${anomalies} anomalies`
+}
