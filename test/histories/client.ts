@@ -63,17 +63,17 @@ async function perform(committer: Committer, ask: Ask, { name, startedAt }: Scri
   }
 }
 
-async function callOf({ store, commit }: Committer, ask: Ask): Promise<Call | undefined> {
-  if (ask.do === 'read') return { do: 'read', keys: ask.keys, entries: await store.read(ask.keys) }
+async function callOf(committer: Committer, ask: Ask): Promise<Call | undefined> {
+  if (ask.do === 'read') return { do: 'read', keys: ask.keys, entries: await committer.store.read(ask.keys) }
   const { batches, id, seen } = ask
   const common = { do: 'apply', batches, ...(seen === undefined ? {} : { seen }) } as const
   if (id === undefined) {
-    const answer = await store.apply(batches)
+    const answer = await committer.store.apply(batches)
     if (answer.outcome === 'contended') return undefined
     return { ...common, answers: answer.outcome === 'unknown' ? null : answer.results }
   }
   const [batch] = batches
-  const result = await commit({ ...batch, id })
+  const result = await committer.commit({ ...batch, id })
   if (result.outcome === 'unknown') return { ...common, answers: null }
   return { ...common, answers: [withoutValues(result)] }
 }

@@ -60,8 +60,7 @@ async function record(): Promise<void> {
     clients: positive('clients', given.clients),
     calls: positive('calls', given.calls),
     processes: Number(given.processes),
-    stopAtFirst: mistake !== undefined,
-    ...(mistake === undefined ? {} : { mistake }),
+    ...(mistake === undefined ? {} : { mistake, stopAt: (anomalies) => anomalies.length > 0 }),
   })
   for (const { history, anomalies } of taken.failed) {
     mkdirSync(out, { recursive: true })

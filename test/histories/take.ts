@@ -23,8 +23,8 @@ export interface TakeOptions {
   readonly workload?: Workload
   /** Share of histories in which answers and requests are lost or late, from 0 to 1. @default 0.3 */
   readonly troubled?: number
-  /** End with the first anomaly. @default false */
-  readonly stopAtFirst?: boolean
+  /** Ends after a history in which this was found. @default never */
+  readonly stopAt?: (anomalies: readonly Anomaly[]) => boolean
 }
 
 /** What came of it. */
@@ -42,11 +42,11 @@ const HISTORIES_PER_CREW = 50
 
 /** Records and judges. */
 export async function takeHistories(options: TakeOptions): Promise<Taken> {
-  const { store, histories, seed, clients, calls, processes = 0, mistake, workload, troubled = 0.3, stopAtFirst = false } = options
+  const { store, histories, seed, clients, calls, processes = 0, mistake, workload, troubled = 0.3, stopAt } = options
   const site = await startSite(store)
   const counts = { histories: 0, operations: 0, unknown: 0 }
   const failed: Taken['failed'][number][] = []
-  const done = (): boolean => counts.histories === histories || (stopAtFirst && failed.length > 0)
+  const done = (): boolean => counts.histories === histories || stopAt?.(failed.at(-1)?.anomalies ?? []) === true
   try {
     while (!done()) {
       const crew = await openCrew({ address: site.address, clients, processes, ...(mistake === undefined ? {} : { mistake }) })

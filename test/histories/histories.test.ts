@@ -1,0 +1,128 @@
+// Histories of the stores, judged; and the judge, judged: by bad histories made by hand, and by clients of the real
+// stores that are wrong on purpose. `node test/histories/run.ts` takes a thousand.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { BAD_HISTORIES } from './bad-histories.ts'
+import type { Break } from './broken-clients.ts'
+import type { Anomaly, History, Workload } from './history.ts'
+import { loadHistory, saveHistory } from './history.ts'
+import { judge } from './judge.ts'
+import { findOrder, MAX_OPERATIONS, type Model, type Timed } from './search.ts'
+import { available, STORES, type StoreName } from './sites.ts'
+import { lineOf, takeHistories } from './take.ts'
+
+/** Of each store; a fixed share of what run.ts takes. */
+const HISTORIES = 40
+const SEED = 20_261_121
+
+describe('a history made by hand', () => {
+  test.each(BAD_HISTORIES)('is rejected for $name; its twin is accepted', ({ check, says, bad, good }) => {
+    const found = judge(bad)
+    expect(found.map((anomaly) => anomaly.check)).toContain(check)
+    expect(found.filter((anomaly) => anomaly.check === check).map(({ message }) => message)).toContainEqual(expect.stringMatching(says))
+    expect(judge(good)).toEqual([])
+  })
+
+  test('there are twenty at least, and each check has some', () => {
+    expect(BAD_HISTORIES.length).toBeGreaterThanOrEqual(20)
+    expect(new Set(BAD_HISTORIES.map(({ check }) => check))).toEqual(
+      new Set<Anomaly['check']>(['linearizable', 'snapshot', 'counter', 'versions', 'cycles']),
+    )
+  })
+
+  test('comes back from its file as it was, and another file is refused', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'holdfast-histories-'))
+    onTestFinished(() => rmSync(directory, { recursive: true }))
+    const history: History = { format: 1, store: 'memory', seed: 1, workload: 'mixed', operations: BAD_HISTORIES[0]!.bad }
+    saveHistory(join(directory, 'bad.json'), history)
+    expect(loadHistory(join(directory, 'bad.json'))).toEqual(history)
+    writeFileSync(join(directory, 'other.json'), '{"format":2,"operations":[]}')
+    expect(() => loadHistory(join(directory, 'other.json'))).toThrow(TypeError)
+  })
+})
+
+describe('the search', () => {
+  type Use = Timed & { readonly write?: number; readonly read?: number }
+  const register: Model<number, Use> = {
+    initial: 0,
+    text: String,
+    apply: (state, { write, read }) => (read === undefined || read === state ? (write ?? state) : undefined),
+  }
+  const at = (invoked: number, returned: number | null, what: Partial<Use>): Use => ({ invoked, returned, ...what })
+
+  test('says so when it has not decided within its steps, and takes no window that is too long', () => {
+    const writes = Array.from({ length: 12 }, (_, index) => at(1, 100, { write: index }))
+    expect(findOrder(register, [...writes, at(101, 102, { read: 99 })], 50)).toEqual({ verdict: 'undecided' })
+    expect(findOrder(register, [...writes, at(101, 102, { read: 99 })])).toMatchObject({ verdict: 'none' })
+    expect(findOrder(register, [...writes, at(101, 102, { read: 5 })])).toMatchObject({ verdict: 'order' })
+    expect(() =>
+      findOrder(
+        register,
+        Array.from({ length: MAX_OPERATIONS + 1 }, () => at(1, 2, { write: 1 })),
+      ),
+    ).toThrow(RangeError)
+  })
+
+  test('uses what is open-ended where it helps, and leaves it out where it does not', () => {
+    expect(findOrder(register, [at(1, null, { write: 7 }), at(2, 3, { read: 0 })])).toMatchObject({
+      verdict: 'order',
+      order: [{ read: 0 }],
+    })
+    expect(findOrder(register, [at(1, null, { write: 7 }), at(2, 3, { read: 7 }), at(4, 5, { read: 7 })])).toMatchObject({
+      verdict: 'order',
+    })
+    expect(findOrder(register, [at(1, null, { write: 7 }), at(2, 3, { read: 7 }), at(4, 5, { read: 0 })])).toMatchObject({
+      verdict: 'none',
+    })
+  })
+})
+
+describe.each(STORES)('histories of %s', (store) => {
+  test.runIf(available(store))('have no anomaly, also where answers and requests are lost or late', async () => {
+    const taken = await takeHistories({ store, histories: HISTORIES, seed: SEED, clients: 5, calls: 16 })
+    expect(taken.failed.map(({ history, anomalies }) => ({ seed: history.seed, anomalies }))).toEqual([])
+    expect(taken.unknown).toBeGreaterThan(0)
+    // Else the clients had not met: each of the answers that there are was given.
+    expect(taken.histories).toBe(HISTORIES)
+    process.stderr.write(`${lineOf(taken)}\n`)
+  })
+})
+
+describe.each(['redis', 'postgres', 'sqlite', 'file'] as const)('histories of %s by several processes', (store) => {
+  test.runIf(available(store))('have no anomaly', async () => {
+    const taken = await takeHistories({ store, histories: 9, seed: SEED, clients: 6, processes: 3, calls: 14 })
+    expect(taken.failed.map(({ history, anomalies }) => ({ seed: history.seed, anomalies }))).toEqual([])
+    expect(taken.operations).toBeGreaterThan(9 * 6 * 10)
+  })
+})
+
+/** What each mistake looks like: in which workload, to which check. */
+const CONTROLS: readonly (readonly [Break, Workload, Anomaly['check'], RegExp])[] = [
+  ['sends-twice', 'counter', 'linearizable', /no order explains it/],
+  ['unknown-is-no', 'counter', 'linearizable', /no order explains it/],
+  ['stale-cache', 'mixed', 'linearizable', /read/],
+  ['stale-cache', 'append', 'cycles', /against real time|G-single|G2/],
+  ['torn-reads', 'mixed', 'snapshot', /whole store/],
+  ['torn-reads', 'append', 'cycles', /G-single/],
+  ['no-checks', 'append', 'cycles', /lost update|G2/],
+  ['no-bounds', 'counter', 'counter', /surely granted|below the bound|could not fit/],
+]
+
+describe.each(['redis', 'postgres'] as const)('control: clients of %s that are wrong on purpose', (store: StoreName) => {
+  test.runIf(available(store)).each(CONTROLS)('%s is found in a history of %s by %s', async (mistake, workload, check, says) => {
+    const found = await firstOf(store, mistake, workload, check)
+    expect(found.map(({ message }) => message)).toContainEqual(expect.stringMatching(says))
+  })
+})
+
+/** The anomalies that a check finds, in the first history of many in which it finds any. */
+async function firstOf(store: StoreName, mistake: Break, workload: Workload, check: Anomaly['check']): Promise<readonly Anomaly[]> {
+  const of = (anomalies: readonly Anomaly[]): readonly Anomaly[] => anomalies.filter((anomaly) => anomaly.check === check)
+  const stopAt = (anomalies: readonly Anomaly[]): boolean => of(anomalies).length > 0
+  const common = { store, histories: HISTORIES, seed: SEED, clients: 5, calls: 16, troubled: 1 }
+  const { failed } = await takeHistories({ ...common, mistake, workload, stopAt })
+  return failed.flatMap(({ anomalies }) => of(anomalies))
+}
