@@ -19,6 +19,7 @@ interface Arguments {
   readonly clients: string
   readonly calls: string
   readonly processes: string
+  readonly crashes: string
   readonly break?: Break
   readonly out: string
   readonly replay?: string
@@ -31,6 +32,7 @@ const given = new Command('histories')
   .option('--clients <count>', 'that work at the same time', '5')
   .option('--calls <count>', 'of each client in a history', '16')
   .option('--processes <count>', 'that the clients are spread over; 0 is this one alone', '0')
+  .option('--crashes <share>', 'of histories in which the server crashes and comes back, from 0 to 1', '0.02')
   .addOption(new Option('--break <mistake>', 'make all clients wrong, to see that it is found').choices(BREAKS))
   .option('--out <directory>', 'where a failing history is left', join(tmpdir(), 'holdfast-histories'))
   .option('--replay <file>', 'judge a history that was left, and record none')
@@ -60,6 +62,7 @@ async function record(): Promise<void> {
     clients: positive('clients', given.clients),
     calls: positive('calls', given.calls),
     processes: Number(given.processes),
+    crashed: mistake === undefined ? Number(given.crashes) : 0,
     ...(mistake === undefined ? {} : { mistake, stopAt: (anomalies) => anomalies.length > 0 }),
   })
   for (const { history, anomalies } of taken.failed) {
@@ -69,7 +72,9 @@ async function record(): Promise<void> {
     console.log(`seed ${history.seed}, ${history.workload}, left in ${file}`)
     for (const { check, message } of anomalies) console.log(`  ${check}: ${message}`)
   }
-  console.log(`${lineOf(taken)} (seed ${seed}${mistake === undefined ? '' : `, clients broken: ${mistake}`})`)
+  console.log(
+    `${lineOf(taken)} (${taken.conflicts} conflicts, ${taken.refused} refused, ${taken.crashes} crashes, seed ${seed}${mistake === undefined ? '' : `, clients broken: ${mistake}`})`,
+  )
   process.exitCode = taken.failed.length > 0 === (mistake !== undefined) ? 0 : 1
 }
 

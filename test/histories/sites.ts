@@ -58,6 +58,8 @@ export interface SiteClient {
 /** A store that histories are recorded from. */
 export interface Site {
   readonly address: Address
+  /** Ends the server as a crash of its process does, and starts it again. Stores without a server have none. */
+  crash?(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -78,14 +80,22 @@ export function available(store: StoreName): boolean {
 export async function startSite(store: StoreName): Promise<Site> {
   if (store === 'redis') {
     const server = await startRedis(DURABLE)
-    return { address: { store, port: server.port }, stop: () => server.stop() }
+    const crash = async (): Promise<void> => {
+      await server.kill()
+      await server.start()
+    }
+    return { address: { store, port: server.port }, crash, stop: () => server.stop() }
   }
   if (store === 'postgres') {
     const server = await startPostgres()
     const pool = new Pool({ connectionString: server.url, max: 1 })
     await migratePostgres(pool)
     await pool.end()
-    return { address: { store, port: server.port }, stop: () => server.stop() }
+    const crash = async (): Promise<void> => {
+      await server.kill('SIGQUIT')
+      await server.start()
+    }
+    return { address: { store, port: server.port }, crash, stop: () => server.stop() }
   }
   const directory = mkdtempSync(join(tmpdir(), 'holdfast-histories-'))
   return { address: { store, directory }, stop: async () => rmSync(directory, { recursive: true, force: true }) }

@@ -38,6 +38,8 @@ export async function startProxy(serverPort: number): Promise<Proxy> {
     let waiting: Buffer[] = []
     const flush = (): void => {
       for (const chunk of waiting.splice(0)) server.write(chunk)
+      // The server went while things were held: its client hears of that now.
+      if (server.destroyed) client.destroy()
     }
     release.add(flush)
     clients.add(client)
