@@ -60,11 +60,11 @@ export async function takeHistories(options: TakeOptions): Promise<Taken> {
   const done = (): boolean => counts.histories === histories || stopAt?.(failed.at(-1)?.anomalies ?? []) === true
 
   async function take(crew: Crew): Promise<void> {
-    const crash = random() < (options.crashed ?? 0) ? site.crash : undefined
-    if (crash !== undefined) counts.crashes += 1
+    const crashes = site.crash !== undefined && random() < (options.crashed ?? 0)
+    if (crashes) counts.crashes += 1
     const kind = workload ?? WORKLOADS[counts.histories % WORKLOADS.length]!
     const recorded = crew.record({ workload: kind, seed: seed + counts.histories, calls, troubled })
-    const [history] = await Promise.all([recorded, crash === undefined ? undefined : sleep(random() * CRASH_MS).then(crash)])
+    const [history] = await Promise.all([recorded, crashes ? sleep(random() * CRASH_MS).then(() => site.crash?.()) : undefined])
     const anomalies = judge(history.operations)
     if (anomalies.length > 0) failed.push({ history, anomalies })
     counts.histories += 1
