@@ -276,6 +276,13 @@ const unknowns: readonly BadHistory[] = [
     good: [first, second, unknown(5, cas('k', 2, 'c')), read([6, 7], { k: ['c', 3] })],
   },
   {
+    name: 'an unknown write that took effect after its client had gone on',
+    check: 'linearizable',
+    says: /"b"@2/,
+    bad: [first, unknown(3, set('k', 'b'), 5), read([6, 7], { k: ['a', 1] }), read([8, 9], { k: ['b', 2] })],
+    good: [first, unknown(3, set('k', 'b'), 6), read([6, 7], { k: ['a', 1] }), read([8, 9], { k: ['b', 2] })],
+  },
+  {
     name: 'an unknown write with the version of somebody else',
     check: 'linearizable',
     says: /key k/,

@@ -32,21 +32,32 @@ export async function runClient(store: Store, wire: Wire, script: Script): Promi
   const committer = groupCommits(store)
   const last = new Map<string, Entry | null>()
   const operations: Operation[] = []
+  let healing: Promise<void> = Promise.resolve()
   for (let index = 0; index < script.calls; index++) {
     const ask = nextAsk(script.workload, { random, prefix: script.prefix, uid: `${script.name}-${index}`, last })
     const strikes = random() < script.faultShare
     const fault: Fault | undefined = strikes ? wire.faults[Math.floor(random() * wire.faults.length)] : undefined
     // Calls at random distances: else clients would run in step.
     if (random() < 0.2) await new Promise((resolve) => setTimeout(resolve, random() * 4))
-    const healed = fault === undefined || ask.do === 'read' ? undefined : wire.strike(fault, random())
+    if (fault !== undefined && ask.do === 'apply') {
+      await healing
+      // It may last longer than this call: what comes late then meets what its client did next.
+      healing = wire.strike(fault, random())
+    }
     const operation = await perform(committer, ask, script)
-    await healed
     if (operation === undefined) continue
     operations.push(operation)
     if (operation.call.do === 'read')
       for (const [place, key] of operation.call.keys.entries()) last.set(key, operation.call.entries[place]!)
   }
-  return operations
+  await healing
+  return operations.map((operation, index) => settled(operation, operations.slice(index + 1)))
+}
+
+/** An operation of unknown outcome with the time at which its client was next answered, which ends the doubt. */
+function settled(operation: Operation, later: readonly Operation[]): Operation {
+  const answered = later.find(({ returned }) => returned !== null)?.returned
+  return operation.returned !== null || typeof answered !== 'number' ? operation : { ...operation, settled: answered }
 }
 
 async function perform(committer: Committer, ask: Ask, { name, startedAt }: Script): Promise<Operation | undefined> {

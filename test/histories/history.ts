@@ -29,6 +29,11 @@ export interface Operation {
   readonly invoked: number
   /** After the answer, on the same clock; `null` for an unknown outcome, which is open-ended. */
   readonly returned: number | null
+  /**
+   * Of an unknown outcome: when the same client was next answered anything. Until then it took effect, or never: who
+   * goes on after a doubt, or looks what became of it, must not be told one thing and see another. @default never
+   */
+  readonly settled?: number
   readonly call: Call
 }
 
@@ -53,7 +58,7 @@ export interface Anomaly {
 
 /** Whether `a` was over before `b` began, so that every order of the operations has it first. */
 export function precedes(a: Operation, b: Operation): boolean {
-  return a.returned !== null && a.returned < b.invoked
+  return (a.returned ?? a.settled ?? Infinity) < b.invoked
 }
 
 /** The keys that a call names. */

@@ -55,7 +55,8 @@ describe('the search', () => {
       const uses = Array.from({ length: 2 + below(4) }, (): Use => {
         const invoked = below(10)
         const returned = below(4) === 0 ? null : invoked + below(6)
-        return at(invoked, returned, below(2) === 0 ? { read: below(3) } : { write: below(3) })
+        const settled = returned === null && below(2) === 0 ? { settled: invoked + below(6) } : {}
+        return { ...settled, ...at(invoked, returned, below(2) === 0 ? { read: below(3) } : { write: below(3) }) }
       })
       const { verdict } = findOrder(register, uses)
       verdicts[verdict] += 1
@@ -96,9 +97,8 @@ function hasOrder<State, Op extends Timed>(model: Model<State, Op>, operations: 
 }
 
 function isOrder<State, Op extends Timed>(model: Model<State, Op>, order: readonly Op[]): boolean {
-  const inTime = order.every((later, index) =>
-    order.slice(0, index).every((one) => later.returned === null || later.returned >= one.invoked),
-  )
+  const end = ({ returned, settled = Infinity }: Op): number => returned ?? settled
+  const inTime = order.every((later, index) => order.slice(0, index).every((one) => end(later) >= one.invoked))
   let state: State | undefined = model.initial
   for (const one of order) state = state === undefined ? undefined : model.apply(state, one)
   return inTime && state !== undefined

@@ -43,7 +43,7 @@ function stepsOf(operations: readonly Operation[], keys: readonly string[]): rea
   return operations.flatMap((source) => {
     const { invoked, returned, call } = source
     const step = (parts: Step['parts'], until: number | null): readonly Step[] =>
-      parts.length === 0 ? [] : [{ source, invoked, returned: until, parts }]
+      parts.length === 0 ? [] : [{ source, invoked, returned: until, settled: source.settled, parts }]
     if (call.do === 'read') {
       const seen = call.keys.map((key, index) => ({ key, part: { kind: 'read', entry: call.entries[index] ?? null } as const }))
       return step(

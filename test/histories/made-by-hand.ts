@@ -41,9 +41,15 @@ export function group(time: Time, batches: readonly Batch[], ...answers: readonl
   return { client: 'g', invoked: time[0], returned: time[1], call: { do: 'apply', batches, answers } }
 }
 
-/** One batch whose answer was lost. */
-export function unknown(invoked: number, batch: Batch): Operation {
-  return { client: 'u', invoked, returned: null, call: { do: 'apply', batches: [batch], answers: null } }
+/** One batch whose answer was lost. @param settled - When its client was next answered. */
+export function unknown(invoked: number, batch: Batch, settled?: number): Operation {
+  return {
+    client: 'u',
+    invoked,
+    returned: null,
+    ...(settled === undefined ? {} : { settled }),
+    call: { do: 'apply', batches: [batch], answers: null },
+  }
 }
 
 /** Sets a key. */

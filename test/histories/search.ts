@@ -10,6 +10,8 @@ export interface Timed {
   readonly invoked: number
   /** `null`: open-ended, and may never have happened. */
   readonly returned: number | null
+  /** Of an open-ended one: it comes before whatever was invoked after this, if it comes at all. */
+  readonly settled?: number | undefined
 }
 
 /** What operations do, one after the other. */
@@ -55,9 +57,10 @@ export function findOrder<State, Op extends Timed>(model: Model<State, Op>, give
     const left = operations.flatMap((_, index) => (taken[index] ? [] : [index]))
     const horizon = Math.min(...left.map((index) => operations[index]!.returned ?? Infinity))
     const free = left.filter((index) => operations[index]!.invoked <= horizon)
+    const latest = Math.max(0, ...operations.flatMap(({ invoked }, index) => (taken[index] ? [invoked] : [])))
     return {
       definite: free.filter((index) => operations[index]!.returned !== null),
-      open: free.filter((index) => operations[index]!.returned === null),
+      open: free.filter((index) => operations[index]!.returned === null && (operations[index]!.settled ?? Infinity) >= latest),
     }
   }
 

@@ -144,6 +144,7 @@ async function redisSiteClient(port: number, index: number): Promise<SiteClient>
     // The wire keeps what it holds only if it still holds when its client's end is seen.
     await sleep(20)
     proxy.hold(false)
+    await sleep(share * TIMEOUT_MS)
     late.deliver()
   }
   return {
