@@ -130,6 +130,22 @@ function storeOf({ postgres, session, settings, schema, endRequests, listen }: P
     }
   }
 
+  /** One at a time: more would only wait for one another in the server, and take connections there. */
+  async function inTurn<T>(ask: () => Promise<T>): Promise<T> {
+    const answer = last.then(ask)
+    last = answer.catch(() => {})
+    return answer
+  }
+
+  /** Whoever looks after an unknown outcome asks what it was, so it must not change any more. */
+  async function settleDoubt(): Promise<void> {
+    session.assertAlive()
+    if (!session.inDoubt) return
+    const answer = await inTurn(async () => (session.inDoubt ? session.apply(encodeGroup([])) : undefined))
+    if (answer !== undefined && 'outcome' in answer)
+      throw new HoldfastError('ERR_STORE', `${session.name} did not say in time what became of a group.`)
+  }
+
   async function close(): Promise<void> {
     session.close()
     stopFollowing?.()
@@ -145,13 +161,11 @@ function storeOf({ postgres, session, settings, schema, endRequests, listen }: P
     capabilities: capabilitiesOf(settings),
     async apply(batches) {
       session.assertAlive()
-      // One at a time: more would only wait for one another in the server, and take connections there.
-      const answer = last.then(() => send(batches))
-      last = answer.catch(() => {})
-      return answer
+      return inTurn(() => send(batches))
     },
     async read(keys) {
       if (keys.length > MAX_ENTRIES) throw new RangeError(`One read takes up to ${MAX_ENTRIES} keys, got ${keys.length}.`)
+      await settleDoubt()
       const { found } = await session.rows('read_1', [encodeKeys(keys)])
       const byPlace = new Map(found.map((row) => [Number(row.place), row]))
       return keys.map((key, index) => {
@@ -162,6 +176,7 @@ function storeOf({ postgres, session, settings, schema, endRequests, listen }: P
     async list(prefix, { after, limit }) {
       if (!Number.isInteger(limit) || limit < 0) throw new RangeError(`Expected \`limit\` to be a whole number from 0, got \`${limit}\`.`)
       const { from, before } = listRange(prefix, after)
+      await settleDoubt()
       const { found } = await session.rows('list_1', [encodeBytes(from), encodeBytes(before), Math.min(limit, MAX_ENTRIES)])
       return found.map((row) => entryOf(row))
     },

@@ -202,6 +202,17 @@ describe.runIf(available)('a lost reply', () => {
     expect(await store.apply([ADD])).toMatchObject({ results: [{ values: [2] }] })
   })
 
+  test('may come of a request that is late: once its client has looked what became of it, that stays so', async () => {
+    const { proxy, store } = await behindProxy({ timeoutMs: 200 })
+    for (const look of [async () => valuesOf(store, 'k/n'), async () => store.list('k/', { limit: 1 })]) {
+      proxy.holdNextGroup()
+      expect(await store.apply([adding('k/n', 100)])).toMatchObject({ outcome: 'unknown' })
+      expect((await look()).filter((found) => found !== undefined)).toEqual([])
+      await proxy.letGo()
+      expect(await valuesOf(store, 'k/n')).toEqual([undefined])
+    }
+  })
+
   test('may come of a request that is late, and is applied when it comes before its client has gone on', async () => {
     const { proxy, store } = await behindProxy({ timeoutMs: 200 })
     proxy.holdNextGroup()

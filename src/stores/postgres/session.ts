@@ -27,6 +27,8 @@ export interface Session {
   readonly id: string
   readonly client: string
   readonly seenVersion: number
+  /** True while a request may be on its way whose caller was told that its outcome is unknown. */
+  readonly inDoubt: boolean
   /** Throws what the store died of: damage, or `close`. */
   assertAlive(): void
   apply(group: EncodedGroup): Promise<Applied | GroupResult>
@@ -128,6 +130,9 @@ export function createSession({ requests, name, schema, timeoutMs }: SessionOpti
     },
     get seenVersion() {
       return seenVersion
+    },
+    get inDoubt() {
+      return epoch > fenced
     },
     assertAlive,
     apply,
