@@ -67,6 +67,13 @@ const reads: readonly BadHistory[] = [
     good: [ok([1, 5], { set: [...set('k', 'a').set!, ...set('m', 'a').set!] }, 1), read([2, 6], { k: ['a', 1], m: ['a', 1] })],
   },
   {
+    name: 'a snapshot that has the later of two versions, and not the earlier',
+    check: 'snapshot',
+    says: /whole store/,
+    bad: [ok([1, 9], set('k', 'a'), 2), ok([1, 9], set('m', 'a'), 1), read([2, 3], { k: ['a', 2], m: null })],
+    good: [ok([1, 9], set('k', 'a'), 2), ok([1, 9], set('m', 'a'), 1), read([2, 3], { k: null, m: ['a', 1] })],
+  },
+  {
     name: 'two readers that see two writes of different keys in different orders',
     check: 'snapshot',
     says: /whole store/,
@@ -166,6 +173,13 @@ const writes: readonly BadHistory[] = [
     says: /go back/,
     bad: [ok([1, 2], set('k', 'a'), 2), ok([3, 4], set('m', 'a'), 1)],
     good: [ok([1, 3], set('k', 'a'), 2), ok([2, 4], set('m', 'a'), 1)],
+  },
+  {
+    name: 'a lower version that stands last',
+    check: 'linearizable',
+    says: /key k/,
+    bad: [ok([1, 4], set('k', 'a'), 1), ok([1, 4], set('k', 'b'), 2), read([5, 6], { k: ['a', 1] })],
+    good: [ok([1, 4], set('k', 'a'), 1), ok([1, 4], set('k', 'b'), 2), read([5, 6], { k: ['b', 2] })],
   },
   {
     name: 'a version that comes again after a delete',
@@ -281,6 +295,20 @@ const unknowns: readonly BadHistory[] = [
     says: /"b"@2/,
     bad: [first, unknown(3, set('k', 'b'), 5), read([6, 7], { k: ['a', 1] }), read([8, 9], { k: ['b', 2] })],
     good: [first, unknown(3, set('k', 'b'), 6), read([6, 7], { k: ['a', 1] }), read([8, 9], { k: ['b', 2] })],
+  },
+  {
+    name: 'an unknown write with a version below that of what it overwrote',
+    check: 'linearizable',
+    says: /"c"@3/,
+    bad: [ok([1, 2], set('k', 'a'), 5), unknown(3, set('k', 'c')), read([4, 5], { k: ['c', 3] })],
+    good: [ok([1, 2], set('k', 'a'), 5), unknown(3, set('k', 'c')), read([4, 5], { k: ['c', 6] })],
+  },
+  {
+    name: 'an unknown write with a version from before it was sent, on another key',
+    check: 'snapshot',
+    says: /"x"@3/,
+    bad: [ok([1, 4], set('k', 'a'), 5), unknown(5, set('m', 'x')), read([6, 7], { m: ['x', 3] })],
+    good: [ok([1, 4], set('k', 'a'), 5), unknown(3, set('m', 'x')), read([6, 7], { m: ['x', 3] })],
   },
   {
     name: 'an unknown write with the version of somebody else',

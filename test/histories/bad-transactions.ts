@@ -41,6 +41,20 @@ export const BAD_TRANSACTIONS: readonly BadHistory[] = [
     good: [txn([1, 9], { x: [], y: [] }, 'xy', 'a', 1), read([1, 9], { x: null, y: null })],
   },
   {
+    name: 'G-single: one that read two lists at different times and was let through',
+    check: 'cycles',
+    says: /^G-single/,
+    bad: [txn([1, 2], { x: [], y: [] }, 'xy', 'a', 1), txn([3, 4], { x: ['a'], y: [] }, 'z', 'b', 2)],
+    good: [txn([1, 2], { x: [], y: [] }, 'xy', 'a', 1), refusedTxn([3, 4], { x: ['a'], y: [] }, 'z', 'b', 'y')],
+  },
+  {
+    name: 'an element that is in a list twice',
+    check: 'cycles',
+    says: /is there twice/,
+    bad: [txn([1, 2], { x: [] }, 'x', 'a', 1), read([3, 4], { x: [['a', 'a'], 1] })],
+    good: [txn([1, 2], { x: [] }, 'x', 'a', 1), read([3, 4], { x: [['a'], 1] })],
+  },
+  {
     name: 'G2: write skew, two that read both lists and wrote one each',
     check: 'cycles',
     says: /^G2/,

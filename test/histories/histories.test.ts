@@ -1,16 +1,15 @@
-// Histories of the stores, judged; and the judge, judged: by bad histories made by hand, and by clients of the real
-// stores that are wrong on purpose. `node test/histories/run.ts` takes a thousand.
+// Histories of the stores, judged; and the judge, judged: by bad histories made by hand. `node test/histories/run.ts`
+// takes a thousand. Clients that are wrong on purpose are in controls.test.ts, the search itself in judge.test.ts.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { BAD_HISTORIES } from './bad-histories.ts'
-import type { Break } from './broken-clients.ts'
-import type { Anomaly, History, Workload } from './history.ts'
+import type { Anomaly, History } from './history.ts'
 import { loadHistory, saveHistory } from './history.ts'
 import { judge } from './judge.ts'
-import { available, STORES, type StoreName } from './sites.ts'
+import { available, STORES } from './sites.ts'
 import { lineOf, takeHistories } from './take.ts'
 
 /** Of each store; a fixed share of what run.ts takes. */
@@ -67,26 +66,5 @@ describe.each(['redis', 'postgres', 'sqlite', 'file'] as const)('histories of %s
     const taken = await takeHistories({ store, histories: 9, seed: SEED, clients: 6, processes: 3, calls: 14 })
     expect(taken.failed.map(({ history, anomalies }) => ({ seed: history.seed, anomalies }))).toEqual([])
     expect(taken.operations).toBeGreaterThan(9 * 6 * 10)
-  })
-})
-
-/** What each mistake looks like: in which workload, to which check. */
-const CONTROLS: readonly (readonly [Break, Workload, Anomaly['check'], RegExp])[] = [
-  ['sends-twice', 'counter', 'linearizable', /no order explains it/],
-  ['unknown-is-no', 'counter', 'linearizable', /no order explains it/],
-  ['stale-cache', 'mixed', 'linearizable', /read/],
-  ['stale-cache', 'append', 'cycles', /against real time|G-single|G2/],
-  ['torn-reads', 'mixed', 'snapshot', /whole store/],
-  ['torn-reads', 'append', 'cycles', /G-single/],
-  ['no-checks', 'append', 'cycles', /lost update|G2/],
-  ['no-bounds', 'counter', 'counter', /surely granted|below the bound|could not fit/],
-]
-
-describe.each(['redis', 'postgres'] as const)('control: clients of %s that are wrong on purpose', (store: StoreName) => {
-  test.runIf(available(store)).each(CONTROLS)('%s is found in a history of %s by %s', async (mistake, workload, check, says) => {
-    const isIt = (anomaly: Anomaly): boolean => anomaly.check === check && says.test(anomaly.message)
-    const common = { store, histories: HISTORIES, seed: SEED, clients: 5, calls: 16, troubled: 1 }
-    const { failed } = await takeHistories({ ...common, mistake, workload, stopAt: (anomalies) => anomalies.some(isIt) })
-    expect(failed.flatMap(({ anomalies }) => anomalies).some(isIt)).toBe(true)
   })
 })

@@ -63,7 +63,10 @@ export async function takeHistories(options: TakeOptions): Promise<Taken> {
     const crashes = site.crash !== undefined && random() < (options.crashed ?? 0)
     if (crashes) counts.crashes += 1
     const kind = workload ?? WORKLOADS[counts.histories % WORKLOADS.length]!
-    const recorded = crew.record({ workload: kind, seed: seed + counts.histories, calls, troubled })
+    const number = seed + counts.histories
+    const recorded = crew.record({ workload: kind, seed: number, calls, troubled }).catch((cause: unknown) => {
+      throw new Error(`The store failed under the clients of history ${number} (${kind}).`, { cause })
+    })
     const [history] = await Promise.all([recorded, crashes ? sleep(random() * CRASH_MS).then(() => site.crash?.()) : undefined])
     const anomalies = judge(history.operations)
     if (anomalies.length > 0) failed.push({ history, anomalies })
