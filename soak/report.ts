@@ -62,3 +62,18 @@ export function verdictOf({ options: { control }, breaches, looks }: Outcome): r
   if (control === undefined) return breaches.map((breach) => `BREACH: ${breach}`)
   return hasShown(control, looks) ? [] : [`BREACH: the harness cannot see ${control}`]
 }
+
+/** A run in one line: what of ours happened, what was wrong, and how many of its controls were found out. */
+export function lastLineOf(outcomes: readonly Outcome[]): string {
+  const ours = outcomes.filter(({ options }) => options.control === undefined)
+  const controls = outcomes.filter(({ options }) => options.control !== undefined)
+  const done = ours.map(({ options, ms, happened, looks, billed, breaches }) => {
+    const { store, processes, seed } = options
+    const { kills, stops, cuts, restarts } = happened
+    const chaos = `${kills} kills, ${stops} stops, ${cuts} cuts, ${restarts} server crashes`
+    const seconds = Math.round(ms / 1_000)
+    return `soak: ${store}: ${seconds} s, ${processes} processes, ${chaos}, ${billed} calls billed, ${looks.done} looks, ${breaches.length} breaches, seed ${seed}`
+  })
+  const found = controls.filter((outcome) => verdictOf(outcome).length === 0)
+  return `${done.join('; ')}, ${found.length} of ${controls.length} controls found`
+}
