@@ -1,6 +1,6 @@
 // When a process leases, and how much: not for the odd call, in growing chunks as long as they are used up at once,
 // down to a single call as money runs out, and back as soon as somebody waits for it. What a crash can strand is
-// what lies here idle: at most one chunk for each budget that a process uses.
+// what lies here idle: at most one chunk for each budget that a process uses, and what calls under way had set aside.
 
 import { amountOf, type Amounts } from '../lib/amounts.ts'
 import { Refusal } from '../lib/errors.ts'

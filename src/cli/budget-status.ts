@@ -34,7 +34,10 @@ export interface ChunksJson {
   readonly policy: typeof CHUNK_POLICY
   /** Leases that are open, on the shown budgets. */
   readonly leases: number
-  /** What they have left, by dimension: at most one chunk for each process and budget. */
+  /**
+   * What they have left, by dimension; to the unit what goes to suspense with them. At most one chunk for each process
+   * and budget, and what calls that were drawn from it had set aside.
+   */
   readonly expectedWaste: Amounts
 }
 
@@ -101,7 +104,7 @@ function chunksText({ policy, leases, expectedWaste }: ChunksJson): string {
     .filter(([, amount]) => amount > 0)
     .map(([dimension, amount]) => namedAmount(dimension, amount))
   const policyText = `A budget with ${busyCalls} calls within ${busyMs} ms is leased in chunks of ${firstChunk} to ${maxChunk.toLocaleString('en-US')} calls, at most 1/${share} of what is free.`
-  return `Chunks: ${policyText}\nWaste:  a crash strands at most one chunk for each process and budget; ${waste.join(', ') || 'nothing'} now, in ${plural(leases, 'lease')}.\n`
+  return `Chunks: ${policyText}\nWaste:  a crash strands at most one chunk for each process and budget, ${firstChunk} calls soon after its start, and what its calls under way had set aside; ${waste.join(', ') || 'nothing'} now, in ${plural(leases, 'lease')}.\n`
 }
 
 /** Says which budget does not balance. */

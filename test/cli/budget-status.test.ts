@@ -31,7 +31,7 @@ labs    usd            $0.50          -        -  $0.50             -          $
 3 budgets
 
 Chunks: A budget with 4 calls within 1000 ms is leased in chunks of 8 to 1,024 calls, at most 1/8 of what is free.
-Waste:  a crash strands at most one chunk for each process and budget; nothing now, in 0 leases.
+Waste:  a crash strands at most one chunk for each process and budget, 8 calls soon after its start, and what its calls under way had set aside; nothing now, in 0 leases.
 `.trimStart(),
     )
   })
