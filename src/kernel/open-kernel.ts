@@ -65,7 +65,7 @@ export interface KernelOptions {
   readonly leaseTtlMs?: number
   /**
    * `auto` takes a budget that is used often in chunks, and spends those without asking the store; what a crash
-   * strands is at most one chunk. `off` asks for every action: for platforms that freeze a process between requests.
+   * strands of a budget is at most one chunk, and what calls under way had set aside. `off` asks for every action: for platforms that freeze a process between requests.
    *
    * @default 'auto'; 'off' where the environment says that it is such a platform
    */
