@@ -53,7 +53,7 @@ function simulation(seed: number): Step {
   return {
     name: 'simulation',
     what: 'whole kernels in one process, on a simulated clock, with a crash at every point; and bugs put in on purpose',
-    line: /^simulation: (?<done>[\d,]+) seeds, 0 failed, [\d,]+ crash points, (?<bugs>\d+) of \k<bugs> seeded bugs found$/,
+    line: /^simulation: (?<done>[\d,]+) seeds, 0 failed, [\d,]+ crash points, (?<bugs>[1-9]\d*) of \k<bugs> seeded bugs found(?: \(.*\))?$/,
     full: command(SEEDS.full),
     ci: command(SEEDS.ci),
   }
@@ -103,7 +103,7 @@ function histories(store: string): Step {
   return {
     name: `histories ${store}`,
     what: 'what many clients saw at the same time, judged afterwards: is there an order in which all of it is right?',
-    line: new RegExp(`^histories: ${store}: (?<done>[\\d,]+) histories, [\\d,]+ operations, [\\d,]+ unknown, 0 anomalies$`),
+    line: new RegExp(`^histories: ${store}: (?<done>[\\d,]+) histories, [\\d,]+ operations, [\\d,]+ unknown, 0 anomalies(?: \\(.*\\))?$`),
     full: command(HISTORIES.full),
     ci: command(HISTORIES.ci),
   }

@@ -80,7 +80,11 @@ describe('the steps', () => {
     for (const [name, good, bad] of [
       ['simulation', 'simulation: 1000 seeds, 0 failed, 52341 crash points, 9 of 9 seeded bugs found', '8 of 9'],
       ['spin', '40 rows, 0 surprises, 1 known flaws', '1 surprises'],
-      ['histories redis', 'histories: redis: 1,000 histories, 90,000 operations, 12 unknown, 0 anomalies', '2 anomalies'],
+      [
+        'histories redis',
+        'histories: redis: 1,000 histories, 90,000 operations, 12 unknown, 0 anomalies (3 conflicts, seed 7)',
+        '2 anomalies',
+      ],
       ['soak file', 'soak: file: 15 s, 4 processes, 3 kills, 9 looks, 0 breaches, seed 7, 1 of 1 controls found', '0 of 1'],
     ] as const) {
       expect(lineOf(name).test(good)).toBe(true)
