@@ -4,10 +4,11 @@
 import { fork } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { cliJson } from '../cli/cli-bench.ts'
 import { temporaryDirectory } from '../stores/journal.ts'
-import { keys, line, open } from './bench.ts'
+import { keys, line, open, take } from './bench.ts'
 import type { BudgetStatusJson } from '../../src/cli/budget-status.ts'
 import { CHUNK_POLICY } from '../../src/budget/lending.ts'
 import type { Kernel } from '../../src/kernel/open-kernel.ts'
@@ -170,6 +171,24 @@ describe('a kernel that is abandoned', () => {
     expect(leased).toBe(calls >= CHUNK_POLICY.busyCalls)
     expect(waste).toBeGreaterThanOrEqual(0)
     expect(waste).toBeLessThanOrEqual(leased ? chunkAfter(calls) : 0)
+  })
+
+  test('at no moment of 10,000 calls has more than its chunk lie idle, and at the worst all of it', async () => {
+    // Time stands still, so that every chunk was used up at once, and the next one is twice as large.
+    vi.useFakeTimers({ toFake: ['performance'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { kernel, store } = await open({ leasing: 'auto', leaseTtlMs: 600_000, budgets: { acme: { tokens: LIMIT } } })
+    let [most, beyond] = [0, 0]
+    for (let calls = 1; calls <= 10_000; calls++) {
+      await (await take(kernel, 'acme', { tokens: WORST })).settle({ tokens: WORST })
+      // A chunk that was asked for beside the call arrives.
+      await setImmediate()
+      const [out, spent] = (await store.read(['out/tokens/acme', 'spent/tokens/acme'])).map((entry) => Number(entry?.value ?? 0))
+      const idle = (out! + spent!) / WORST - calls
+      most = Math.max(most, idle)
+      if (idle > chunkAfter(calls)) beyond += 1
+    }
+    expect({ most, beyond }).toEqual({ most: CHUNK_POLICY.maxChunk, beyond: 0 })
   })
 
   test('with many calls under way that then use nothing wastes that chunk and what they had set aside, and not more', async () => {
