@@ -153,6 +153,8 @@ function boundedAdd(key: string, by: number, max: number | null, min: number | n
 const HEADER_START = '{"n":'
 const HEADER = /^\{"n":(\d{1,8}),"p":"/
 const HEADER_PREFIX = /^(\{("(n("(:(\d{0,8}|\d{1,8},("(p("(:"?)?)?)?)?)?)?)?)?)?)?$/
+/** As much of a header as there is. */
+const HEADER_BEGINNING = /^(?:\{(?:"(?:n(?:"(?::(?:\d{1,8}(?:,(?:"(?:p(?:"(?::"?)?)?)?)?)?)?)?)?)?)?)?/
 
 function isPrefixOfLine(bytes: Buffer): boolean {
   const start = bytes.toString('latin1', 0, Math.min(bytes.length, 24))
@@ -183,13 +185,14 @@ function isGlued(bytes: Buffer, last: 'whole' | 'cut'): boolean {
     const header = HEADER.exec(bytes.toString('latin1', at, at + 24))
     const end = header === null ? 0 : at + Number(header[1])
     if (header !== null && complete.has(bytes.toString('latin1', at + header[0].length, at + header[0].length + HASH_LENGTH))) return false
-    cutBelow = Math.max(cutBelow, reachOf(bytes, at))
+    const reach = reachOf(bytes, at)
+    cutBelow = Math.max(cutBelow, reach)
     const hash = end <= bytes.length ? wholeHash(bytes.subarray(at, end)) : undefined
     if (hash !== undefined) {
       ends.add(end)
       complete.add(hash)
     }
-    if (at > 0 && (last === 'whole' ? hash !== undefined && end === bytes.length : bytes.length < reachOf(bytes, at))) isLast = true
+    if (at > 0 && (last === 'whole' ? hash !== undefined && end === bytes.length : bytes.length < reach)) isLast = true
   }
   return isLast
 }
@@ -198,10 +201,7 @@ function isGlued(bytes: Buffer, last: 'whole' | 'cut'): boolean {
 function reachOf(bytes: Buffer, at: number): number {
   const start = bytes.toString('latin1', at, at + 24)
   const header = HEADER.exec(start)
-  if (header !== null) return at + Number(header[1])
-  let length = start.length
-  while (!HEADER_PREFIX.test(start.slice(0, length))) length -= 1
-  return at + length + 1
+  return at + (header === null ? HEADER_BEGINNING.exec(start)![0].length + 1 : Number(header[1]))
 }
 
 /** The hash of bytes that are a whole line. */
