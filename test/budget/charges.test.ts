@@ -51,7 +51,7 @@ describe('charges at worst', () => {
     let release: (() => void) | undefined
     seen.onGroup = () => new Promise((resolve) => (release = resolve))
     const first = holds[0]!.charge('nobody knows')
-    await expect.poll(() => release).toBeDefined()
+    await expect.poll(() => release, { timeout: 20_000 }).toBeDefined()
     const others = holds.slice(1).map((hold) => hold.charge('nobody knows'))
     let meanwhile = 0
     // Something else is spent whenever something is written, so that there is always something to write.
@@ -119,7 +119,8 @@ describe('a budget that changes', () => {
     for (const budget of budgets) {
       for (let call = 0; call < 20; call++) await (await begin(kernel, budget)).settle({ tokens: 10 })
     }
-    await expect.poll(async () => (await keys(store, 'hold/')).length).toBe(30)
+    const leases = async () => (await keys(store, 'hold/')).length
+    await expect.poll(leases, { timeout: 20_000 }).toBe(30)
     await new Promise((resolve) => setTimeout(resolve, 50))
     const evidence = { by: 'operator', reason: 'more work' }
     seen.reads = 0
@@ -128,7 +129,7 @@ describe('a budget that changes', () => {
     expect(seen.reads).toBeLessThan(15)
     expect(await keys(store, 'hold/')).toHaveLength(30)
     await kernel.setLimit('acme/b7', { tokens: 90_000 }, evidence)
-    await expect.poll(async () => (await keys(store, 'hold/')).length).toBe(29)
+    await expect.poll(leases, { timeout: 20_000 }).toBe(29)
     expect(await line(store, 'acme/b7')).toMatchObject({ out: 0, spent: 200 })
   })
 })

@@ -32,7 +32,8 @@ test('a refusal for money is still that refusal, and the operator learns that no
   expect(events).toEqual([])
   rmSync(data, { recursive: true })
   // Looking for dead processes is done once in a second.
-  await expect.poll(() => refusalOf(take(kernel, 'acme', { tokens: 91 })).then(() => events.map(({ type }) => type))).toContain('trouble')
+  const told = () => refusalOf(take(kernel, 'acme', { tokens: 91 })).then(() => events.map(({ type }) => type))
+  await expect.poll(told, { timeout: 20_000 }).toContain('trouble')
   expect(await refusalOf(take(kernel, 'acme', { tokens: 91 }))).toMatchObject({ code: 'ERR_BUDGET_BUSY' })
   expect(await refusalOf(take(kernel, 'acme', { tokens: 101 }))).toMatchObject({ code: 'ERR_BUDGET_EXCEEDED' })
   const { message } = events.find(({ type }) => type === 'trouble')!

@@ -165,7 +165,8 @@ describe.runIf(available)('a real server', () => {
     await server.query(`ALTER SYSTEM SET synchronous_standby_names = '${names}'`)
     await server.query('SELECT pg_reload_conf()')
     const asked = 'SELECT sync_state FROM pg_stat_replication ORDER BY 1'
-    await expect.poll(async () => (await server.query(asked)).map((row) => row['sync_state'])).toEqual(states)
+    const said = async () => (await server.query(asked)).map((row) => row['sync_state'])
+    await expect.poll(said, { timeout: 20_000 }).toEqual(states)
     const pool = new Pool({ connectionString: server.url })
     pool.on('error', () => {})
     onTestFinished(() => pool.end())
