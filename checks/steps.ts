@@ -42,7 +42,7 @@ const SOAK_SECONDS = { ci: 15, full: 60 } as const
 
 /** The steps; every failure can be had again with the seed that is printed first. */
 export function stepsOf(seed: number): readonly Step[] {
-  return [simulation(seed), models(seed), processes(), spin(), ...['redis', 'postgres'].map(histories), ...STORES.map(soakOf(seed))]
+  return [simulation(seed), models(seed), processes(), spin(), ...['redis', 'postgres'].map(historiesOf(seed)), ...STORES.map(soakOf(seed))]
 }
 
 function simulation(seed: number): Step {
@@ -95,19 +95,21 @@ function spin(): Step {
   }
 }
 
-function histories(store: string): Step {
-  const command = (count: number): Command => ({
-    args: ['test/histories/run.ts', '--store', store, '--histories', String(count)],
-    atLeast: count,
-  })
-  return {
-    name: `histories ${store}`,
-    what: 'what many clients saw at the same time, judged afterwards: is there an order in which all of it is right?',
-    line: new RegExp(`^histories: ${store}: (?<done>[\\d,]+) histories, [\\d,]+ operations, [\\d,]+ unknown, 0 anomalies(?: \\(.*\\))?$`),
-    full: command(HISTORIES.full),
-    ci: command(HISTORIES.ci),
+const historiesOf =
+  (seed: number) =>
+  (store: string): Step => {
+    const command = (count: number): Command => ({
+      args: ['test/histories/run.ts', '--store', store, '--histories', String(count), '--seed', String(seed)],
+      atLeast: count,
+    })
+    return {
+      name: `histories ${store}`,
+      what: 'what many clients saw at the same time, judged afterwards: is there an order in which all of it is right?',
+      line: new RegExp(`^histories: ${store}: (?<done>[\\d,]+) histories, [\\d,]+ operations, [\\d,]+ unknown, 0 anomalies(?: \\(.*\\))?$`),
+      full: command(HISTORIES.full),
+      ci: command(HISTORIES.ci),
+    }
   }
-}
 
 const soakOf =
   (seed: number) =>

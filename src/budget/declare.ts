@@ -71,8 +71,10 @@ async function declare(committer: Committer, path: string, record: BudgetRecord,
 /** Gives the children that were created from a shape its new limits; false when something has changed meanwhile. */
 async function changeChildren(committer: Committer, shape: string, version: number, record: BudgetRecord): Promise<boolean> {
   const { store } = committer
+  let none = true
   // All are looked at before the first one is changed: a declaration that is refused has changed nothing.
   for await (const { path, batch } of changesBelow(store, shape, record)) {
+    none = false
     const lowered = batch.add!.filter(({ by }) => by < 0)
     const free = await store.read(lowered.map(({ key }) => key))
     for (const [index, { key: which, by }] of lowered.entries()) {
@@ -80,6 +82,7 @@ async function changeChildren(committer: Committer, shape: string, version: numb
       if (value + by < 0) throw loweredTooFar(path, record, { which, value })
     }
   }
+  if (none) return true
   let all = true
   const unchanged = { key: budgetKey(shape), version }
   for await (const { path, batch } of changesBelow(store, shape, record)) {
