@@ -13,6 +13,7 @@ import { createLeases } from './lease.ts'
 import { amountsOf } from './legs.ts'
 import { createLevels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
+import { createStoreTime } from './windows/store-time.ts'
 
 /** What is known of one of its holds. */
 export interface EstateHold {
@@ -57,7 +58,8 @@ export interface Estate {
 export async function settleEstate({ committer, boot, holds: facts, observe, now, onTrouble }: EstateOptions): Promise<Estate> {
   const { store } = committer
   const processes = inTheNameOf(boot)
-  const levels = createLevels(store)
+  // What nobody has held yet counts in the window of today, and who is the first to see that it has begun opens it.
+  const levels = createLevels(store, { time: createStoreTime(store, now), commit: (batch) => committer.commit(batch) })
   const holds = createHoldWriter({ committer, processes, levels, boot, observe, now })
   const allotments = createAllotments(committer, levels, boot)
   const end = createEnding({ committer, processes, levels, holds, allotments, observe })
