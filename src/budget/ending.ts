@@ -11,6 +11,7 @@ import { dimensionOf, endAdds, mergeAdds, unheldLegs, type Ending, type HeldLegs
 import type { Levels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 import { CORRECTABLE_MS, budgetKey, levelsOf, type BudgetRecord } from './record.ts'
+import { currentPart } from './windows/current-windows.ts'
 
 /** What an overrun did: free money covered it, it froze the tree, or (observe mode) it is counted beside the limit. */
 export type Overrun = 'covered' | 'frozen' | 'over'
@@ -52,7 +53,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
     const unabsorbed = new Set<string>()
     /** Legs whose `over` cannot count any further either: beyond 2^53 - 1 there is nothing to be exact about. */
     const uncounted = new Set<string>()
-    /** Legs of closed allotments: their free money has gone up, so what is beyond the hold is taken there. */
+    /** Legs of closed allotments, and of rolling windows that have moved along: what is beyond the hold is taken where their free money is. */
     const above = new Map<string, HeldLegs>()
     /** Legs of observe mode that are not where they were: their allotment was closed, and `over` went up with it. */
     const raised = new Set<string>()
@@ -97,7 +98,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         } else if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
           throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
         unabsorbed.add(leg)
-        const higher = leg in legs && column === 'free' ? await allotments.risen({ [leg]: { amount: 0 } }) : {}
+        const higher = leg in legs && column === 'free' ? await whereFree(leg) : {}
         // That of a window that was removed since: the budget itself has counted it.
         if (leg in legs && column === 'free' && Object.keys(higher).length === 0) {
           delete legs[leg]
@@ -113,6 +114,18 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
       else if (result.which === place.key) place = await find(grant, how)
     }
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
+  }
+
+  /** Where the free money of a leg is by now: that of a closed allotment has gone up, that of a rolling window has moved along. */
+  async function whereFree(leg: string): Promise<HeldLegs> {
+    const risen = await allotments.risen({ [leg]: { amount: 0 } })
+    const moved = await Promise.all(
+      Object.entries(risen).map(async ([key, held]) => {
+        const path = await currentPart(store, pathOf(key))
+        return [path === undefined ? key : `${dimensionOf(key)}/${path}`, held] as const
+      }),
+    )
+    return Object.fromEntries(moved)
   }
 
   /** What the end of these legs moves, and what is taken above for those of closed allotments. */

@@ -8,7 +8,8 @@ import { groupCommits } from '../../src/stores/group.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import { line, open, refusalOf, take } from './bench.ts'
 
-const DAY = 24 * 3_600_000
+const MINUTE = 60_000
+const DAY = 24 * 60 * MINUTE
 const NOON = Date.parse('2026-11-20T12:00:00Z')
 
 /** A store and kernels that live by one clock. */
@@ -31,5 +32,33 @@ describe('a successor', () => {
     await (await take(kernel, 'acme', { tokens: 10 })).settle({ tokens: 10 })
     expect(await line(store, 'acme/*day/2026-11-21')).toMatchObject({ limit: 50_000, spent: 15 })
     expect((await refusalOf(take(kernel, 'acme', { tokens: 49_986 }))).code).toBe('ERR_BUDGET_EXCEEDED')
+  })
+})
+
+describe('an overrun in a rolling window that has moved along', () => {
+  const budgets = { acme: { tokens: 10_000, windows: [{ per: 'minute', rolling: 2, tokens: 1_000 }] } } as const
+
+  test('is taken from what is free in the window', async () => {
+    const { time, store, openOne } = site(budgets)
+    const { kernel, events } = await openOne()
+    const hold = await take(kernel, 'acme', { tokens: 100 })
+    time.atMs += MINUTE / 2
+    await (await take(kernel, 'acme', { tokens: 1 })).settle({ tokens: 1 })
+    await hold.settle({ tokens: 101 })
+    expect(events.map(({ type }) => type)).toEqual(['overrun'])
+    expect(await line(store, 'acme')).toMatchObject({ spent: 102, out: 0, over: 0 })
+    expect(await line(store, 'acme/*rolling-minute/2026-11-20T12:00:00Z')).toMatchObject({ limit: 100, spent: 100, over: 0 })
+    expect(await line(store, 'acme/*rolling-minute/2026-11-20T12:00:30Z')).toMatchObject({ limit: 900, spent: 2, free: 898, over: 0 })
+    await take(kernel, 'acme', { tokens: 898 })
+  })
+
+  test('freezes its tree where the window has no room for it either', async () => {
+    const { time, openOne } = site(budgets)
+    const { kernel } = await openOne()
+    const hold = await take(kernel, 'acme', { tokens: 100 })
+    time.atMs += MINUTE / 2
+    await take(kernel, 'acme', { tokens: 900 })
+    await hold.settle({ tokens: 101 })
+    expect((await refusalOf(take(kernel, 'acme', { tokens: 1 }))).code).toBe('ERR_BUDGET_FROZEN')
   })
 })

@@ -10,7 +10,7 @@ import type { Add, Batch, Check, SetKey } from '../../waist/batch.ts'
 import type { Level } from '../legs.ts'
 import { COLUMNS, LEDGER_FORMAT, budgetKey, counterKey, type BudgetRecord } from '../record.ts'
 import type { StoreTime } from './store-time.ts'
-import { hasLeft, windowEndsAt, windowIdAt, windowPath, type WindowRecord } from './window.ts'
+import { hasLeft, parseWindowPath, windowEndsAt, windowIdAt, windowPath, type WindowRecord } from './window.ts'
 
 /** Options of {@link createWindows}. */
 export interface WindowsOptions {
@@ -189,6 +189,15 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
   }
 
   return { of }
+}
+
+/** The path of the part that a rolling window grants from now, which has taken over what was free in this one; `undefined` for what is none. */
+export async function currentPart(store: Store, path: string): Promise<string | undefined> {
+  const window = parseWindowPath(path)
+  if (window?.name.startsWith('rolling-') !== true) return undefined
+  const [home] = await store.read([budgetKey(window.home)])
+  const current = (home?.value as unknown as BudgetRecord | undefined)?.windows?.[window.name]?.current
+  return current === undefined ? undefined : windowPath(window.home, window.name, current)
 }
 
 const recordOf = (limits: Amounts): BudgetRecord => ({ format: LEDGER_FORMAT, revision: 1, limits })
