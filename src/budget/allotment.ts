@@ -31,6 +31,8 @@ interface Standing {
   readonly counters: Readonly<Record<string, Counters>>
   /** The record that says what it is for. */
   readonly about: Entry | null
+  /** Legs above that are no more: nothing was held in these windows, and they are long over. */
+  readonly gone: ReadonlySet<string>
   /** That everything is as it was read. */
   readonly checks: readonly Check[]
 }
@@ -106,12 +108,23 @@ export function createAllotments(committer: Committer, levels: Levels, boot: str
       version: entry.version,
       counters: Object.fromEntries(counters),
       about: allotment?.about === undefined ? null : about!,
+      gone: await goneOf(allotment),
       checks: [entry, ...found].map((one, index) => ({ key: keys[index]!, version: one?.version ?? 0 })),
     }
   }
 
+  /** Money keeps its window; what observe mode let through without any does not. */
+  async function goneOf(allotment: BudgetRecord['allotment']): Promise<ReadonlySet<string>> {
+    const beside = Object.entries(allotment?.from ?? {}).flatMap(([leg, how]) => {
+      const path = leg.slice(leg.indexOf('/') + 1)
+      return how === 'over' && parseWindowPath(path) !== undefined ? [{ leg, key: budgetKey(path) }] : []
+    })
+    const found = beside.length === 0 ? [] : await store.read(beside.map(({ key }) => key))
+    return new Set(beside.filter((_, at) => found[at] === null).map(({ leg }) => leg))
+  }
+
   /** What an allotment has, moved to the budgets above that its money came from. */
-  function raise(path: string, { record, counters }: Standing, last: boolean): readonly Add[] {
+  function raise(path: string, { record, counters, gone }: Standing, last: boolean): readonly Add[] {
     const rising = (dimension: string) => RISING.filter((column) => counters[dimension]![column] > 0)
     const own = Object.keys(counters).flatMap((dimension) =>
       rising(dimension).map((column) => ({ key: counterKey(column, `${dimension}/${path}`), by: -counters[dimension]![column], min: 0 })),
@@ -119,6 +132,7 @@ export function createAllotments(committer: Committer, levels: Levels, boot: str
     const theirs = Object.entries(record.allotment!.from).flatMap(([leg, how]): readonly Add[] => {
       const dimension = dimensionOf(leg)
       const { free, spent, over } = counters[dimension]!
+      if (gone.has(leg)) return []
       // Observe mode let it through without the money: what was not spent after all is taken off that again.
       if (how === 'over') return over === free ? [] : [{ key: counterKey('over', leg), by: over - free, min: 0 }]
       return [

@@ -62,3 +62,22 @@ describe('an overrun in a rolling window that has moved along', () => {
     expect((await refusalOf(take(kernel, 'acme', { tokens: 1 }))).code).toBe('ERR_BUDGET_FROZEN')
   })
 })
+
+describe('a handoff of observe mode', () => {
+  test('that did not fit into its window can be closed when that window is long gone', async () => {
+    const { time, store, openOne } = site({ acme: { tokens: 100_000, windows: [{ per: 'minute', tokens: 10 }] } })
+    const { kernel } = await openOne({ mode: 'observe' })
+    const giver = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+    const handoff = await giver.handoff({ to: 'b', budget: { tokens: 100 }, instruction: 'Count.' })
+    const window = 'acme/*minute/2026-11-20T12:00:00Z'
+    expect(await line(store, window)).toMatchObject({ over: 100 })
+    for (let minute = 0; minute < 100; minute++) {
+      time.atMs += MINUTE
+      await (await take(kernel, 'acme', { tokens: 1 })).settle({ tokens: 1 })
+    }
+    expect(await store.read([`budget/${window}`])).toEqual([null])
+    expect(await handoff.close()).toMatchObject({ returned: { tokens: 100 }, stillOut: { tokens: 0 } })
+    expect(await line(store, 'acme')).toMatchObject({ spent: 100, kids: 0, free: 99_900 })
+    expect(await store.list('over/', { limit: 10 })).toEqual([])
+  })
+})
