@@ -4,6 +4,7 @@
 import { amountOf, type Amounts } from '../lib/amounts.ts'
 import type { Add } from '../waist/batch.ts'
 import { counterKey, type BudgetRecord } from './record.ts'
+import { homeOf } from './windows/window.ts'
 
 /** One level of a budget path, as it is known to this process. */
 export interface Level {
@@ -49,16 +50,26 @@ export function legsOf(levels: readonly Level[], amounts: Amounts, over: Readonl
     })
 }
 
-/** What binds on a path: above an allotment its dimensions were counted when it was made. */
+/** What binds on a path: where an allotment came from, its dimensions were counted when it was made. */
 function limitedBy(levels: readonly Level[]): readonly { readonly dimension: string; readonly level: Level }[] {
-  const last = (dimension: string): number =>
-    levels.findLastIndex(({ record }) => record.allotment !== undefined && Object.hasOwn(record.limits, dimension))
-  return levels.flatMap((level, index) =>
+  const allotted = levels.filter(({ record }) => record.allotment !== undefined)
+  const isCounted = ({ path }: Level, dimension: string): boolean =>
+    allotted.some(
+      ({ path: own, record: { limits, allotment } }) =>
+        Object.hasOwn(limits, dimension) &&
+        own !== path &&
+        (own.startsWith(`${homeOf(path)}/`) || Object.keys(allotment!.from).some((leg) => isOf(leg, dimension, path))),
+    )
+  return levels.flatMap((level) =>
     Object.keys(level.record.limits)
-      .filter((dimension) => index >= last(dimension))
+      .filter((dimension) => allotted.length === 0 || !isCounted(level, dimension))
       .map((dimension) => ({ dimension, level })),
   )
 }
+
+/** Whether a leg is one of this dimension of a budget, or of any of its windows. */
+const isOf = (leg: string, dimension: string, path: string): boolean =>
+  dimensionOf(leg) === dimension && homeOf(leg.slice(dimension.length + 1)) === homeOf(path)
 
 /** The dimensions that bind on a path. */
 export const limitedDimensions = (levels: readonly Level[]): ReadonlySet<string> =>

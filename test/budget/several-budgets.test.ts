@@ -119,6 +119,25 @@ describe('further budgets', () => {
     await balanced(store)
   })
 
+  test('that were not there when work was handed over count all that is done on it', async () => {
+    const { kernel, store } = await open({ budgets: { acme: { tokens: 1_000 }, user: { tokens: 100 }, 'user/task': { tokens: 90 } } })
+    const { scope: own, close } = await kernel
+      .scope({ agent: 'a', task: 't', budget: 'acme' })
+      .handoff({ to: 'b', instruction: 'x', budget: { tokens: 300 } })
+    const scope = kernel.scope({ agent: 'b', task: 't', budget: own.budget, also: ['user/task'] })
+    const { details } = await refusalOf(scope.begin(needing({ tokens: 91 })))
+    expect(details.budget).toMatchObject({ budget: 'user/task' })
+    const part = await scope.handoff({ to: 'c', instruction: 'x', budget: { tokens: 50 } })
+    const hold = await part.scope.begin(needing({ tokens: 30 }))
+    expect(await line(store, 'user')).toMatchObject({ kids: 50, out: 0 })
+    await hold.settle({ tokens: 30 })
+    await part.close()
+    await close()
+    expect(await line(store, 'user/task')).toMatchObject({ spent: 30, kids: 0, free: 60 })
+    expect(await line(store, 'user')).toMatchObject({ spent: 30, kids: 0 })
+    expect(await line(store, 'acme')).toMatchObject({ spent: 30, kids: 0, free: 970 })
+  })
+
   test('freeze when a call uses more than they have, and the others do not', async () => {
     const { kernel, store } = await open({ budgets: { acme: { tokens: 1_000 }, account: { tokens: 100 } } })
     const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme', also: ['account'] })
