@@ -22,7 +22,7 @@ import type { Processes } from './processes.ts'
 import { counterKey, levelsOf } from './record.ts'
 import { createRefusals } from './refusal.ts'
 import { createStoreTime } from './windows/store-time.ts'
-import { alsoOf, assertPriced, fragmentRefused, isLeasable, joined, placeOf, type TakeRequest } from './take-request.ts'
+import { alsoOf, assertFewLegs, assertPriced, fragmentRefused, isLeasable, joined, placeOf, type TakeRequest } from './take-request.ts'
 import { createWaitingLines } from './waiting-line.ts'
 import { createWarnings, type Warning } from './warnings.ts'
 import { homeOf } from './windows/window.ts'
@@ -144,6 +144,7 @@ export function createLedger(options: LedgerOptions): Ledger {
       assertPriced(path, request.action, observe)
       const { wrapUp } = request.action
       const least = legsOf(path, amountsWith(need.fixed, need.output.perToken, need.output.minTokens), over, wrapUp)
+      assertFewLegs(least, request)
       if (!observe && (trial.refused || least.some(({ key }) => tight.has(key)))) {
         const fit = fitOf(least, await levels.standings(least), need)
         // No commit will tell that these levels have changed, or were frozen.

@@ -48,6 +48,16 @@ export function assertPriced(levels: readonly Level[], { unpriced, agent, resour
   throw new Refusal('ERR_UNKNOWN_PRICE', `${unpriced} Budget \`${limited.path}\` limits usd, so it is refused.`, about)
 }
 
+/** Most legs of one action: its end writes up to four counters of each, in one batch. Eight levels of 30 dimensions. */
+const MAX_LEGS = 240
+
+/** @throws {RangeError} For an action that counts in so many places that no batch could end it. */
+export function assertFewLegs({ length }: readonly unknown[], { path, also }: TakeRequest): void {
+  if (length <= MAX_LEGS) return
+  const places = [path, ...also].map((one) => `\`${one}\``).join(', ')
+  throw new RangeError(`An action on ${places} counts in ${length} places, at most ${MAX_LEGS}: name fewer budgets, or count less.`)
+}
+
 /** A gate's counter does not let it pass. */
 export function fragmentRefused(which: string, { agent, resource }: ProposedAction): Refusal {
   return new Refusal('ERR_PERMISSION_DENIED', `A gate's counter \`${which}\` has reached its bound.`, { agent, resource })

@@ -164,6 +164,21 @@ describe('further budgets', () => {
     expect((await line(store, 'acme')).spent).toBe(before.spent + 5)
   })
 
+  test.each([
+    [6, true],
+    [7, false],
+  ])('of eight levels each take %i counters of an action: %j, and end whatever they have taken', async (counters, fits) => {
+    const limits = Object.fromEntries(Array.from({ length: counters }, (_, one) => [`c${one}`, 100]))
+    const [own, ...also] = 'abcde'.split('').map((root) => `${root}/2/3/4/5/6/7/8`)
+    const levels = [own!, ...also].flatMap((path) => path.split('/').map((_, at, names) => names.slice(0, at + 1).join('/')))
+    const { kernel, store, events } = await open({ budgets: Object.fromEntries(levels.map((level) => [level, limits])) })
+    const answer = kernel.scope({ agent: 'a', task: 't', budget: own!, also }).begin(needing(limits))
+    if (!fits) return expect(answer).rejects.toThrow('counts in 280 places, at most 240')
+    await (await answer).settle(Object.fromEntries(Object.keys(limits).map((counter) => [counter, 1])))
+    expect(events).toEqual([])
+    expect(await line(store, 'e/2/3', 'c0')).toMatchObject({ spent: 1, free: 99, out: 0 })
+  })
+
   test.each<[unknown, RegExp]>([
     ['account', /must be a list of up to 4/],
     [['a', 'b', 'c', 'd', 'e'], /must be a list of up to 4/],
