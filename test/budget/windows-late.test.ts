@@ -81,3 +81,34 @@ describe('a handoff of observe mode', () => {
     expect(await store.list('over/', { limit: 10 })).toEqual([])
   })
 })
+
+describe('a higher revision', () => {
+  const budgets = (tokens: number, revision: number) => ({ acme: { tokens: 1_000, revision, windows: [{ per: 'day', tokens }] } }) as const
+  const [window, why] = ['acme/*day/2026-11-20', { by: 'ann', reason: 'a busy day' }]
+
+  test.each([
+    [10, 40],
+    [10, 100],
+    [1_000, 40],
+  ])('sets the window that is current, also where an operator has set it to %i while %i were held', async (set, held) => {
+    const { store, openOne } = site(budgets(100, 1))
+    const { kernel } = await openOne()
+    const hold = await take(kernel, 'acme', { tokens: held })
+    await kernel.setLimit(window, { tokens: set }, why)
+    await openOne({ budgets: budgets(100, 2) })
+    expect(await line(store, window)).toMatchObject({ limit: 100, free: 100 - held, out: held })
+    await hold.settle({ tokens: 0 })
+    // Nothing of it is still to be cut.
+    await openOne({ budgets: budgets(100, 2) })
+    expect(await line(store, window)).toMatchObject({ limit: 100, free: 100 })
+  })
+
+  test('that is lower than what is used in it is refused, whatever was set', async () => {
+    const { store, openOne } = site(budgets(100, 1))
+    const { kernel } = await openOne()
+    await take(kernel, 'acme', { tokens: 60 })
+    await kernel.setLimit(window, { tokens: 1_000 }, why)
+    await expect(openOne({ budgets: budgets(50, 2) })).rejects.toMatchObject({ code: 'ERR_BUDGET_DECLARATION' })
+    expect(await line(store, window)).toMatchObject({ limit: 1_000 })
+  })
+})

@@ -37,14 +37,14 @@ export async function changeWindows(store: Store, path: string, known: BudgetRec
     windows[name] = { ...after, ...(current === undefined ? {} : { current }), ...(live === undefined ? {} : { live }) }
     if (current === undefined) continue
     const window = windowPath(path, name, current)
-    const by = Object.keys(after.limits).map(
-      (dimension) => [dimension, after.limits[dimension]! - amountOf(before.limits, dimension)] as const,
-    )
-    if (by.every(([, change]) => change === 0)) continue
     const [entry] = await store.read([budgetKey(window)])
     if (entry === null || entry === undefined)
       throw new HoldfastError('ERR_DAMAGE', `The current window \`${window}\` has no record: it was lost. Nothing is changed.`)
-    const record = entry.value as unknown as BudgetRecord
+    // What an operator has set since goes with the revision that he set it under. Of a part of one that rolls nobody sets any.
+    const { declaration: _, cut, ...record } = entry.value as unknown as BudgetRecord
+    const inForce = after.rolling === undefined ? record.limits : before.limits
+    const by = Object.keys(after.limits).map((dimension) => [dimension, after.limits[dimension]! - amountOf(inForce, dimension)] as const)
+    if (cut === undefined && by.every(([, change]) => change === 0)) continue
     const limits = {
       ...record.limits,
       ...Object.fromEntries(by.map(([dimension, change]) => [dimension, amountOf(record.limits, dimension) + change])),
