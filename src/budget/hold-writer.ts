@@ -118,7 +118,10 @@ export function createHoldWriter({ committer, processes, levels, boot, observe, 
       try {
         const result = await committer.commit(batch)
         if (result.outcome === 'conflict' && identity.includes(result.which)) {
-          const found = (await store.read(identity)).find((entry) => (entry?.value as HoldRecord | undefined)?.nonce === nonce)
+          // Until it was read whose record that is, it may be this one: a driver may have sent it twice.
+          const entries = await store.read(identity).catch((cause: unknown) => void (doubt = { cause }))
+          if (entries === undefined) continue
+          const found = entries.find((entry) => (entry?.value as HoldRecord | undefined)?.nonce === nonce)
           if (found !== undefined && found !== null) return { outcome: 'ok', version: found.version, values: [] }
           throw new HoldfastError('ERR_STORE', `${result.which} was written by somebody else: is a copy of this process running?`)
         }

@@ -5,9 +5,11 @@
 import { describe, expect, test, vi } from 'vitest'
 import { keys, line, money, open, take } from './bench.ts'
 import { openKernel } from '../../src/kernel/open-kernel.ts'
+import { HoldfastError } from '../../src/lib/errors.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import { faultyStore, type Fault } from '../../src/testing/faulty-store.ts'
 import { settableClock } from '../../src/testing/store-bench.ts'
+import type { Hold } from '../../src/waist/hold.ts'
 
 const BUDGETS = { acme: { tokens: 100 }, 'acme/*': { tokens: 50 } }
 const PATH = 'acme/one'
@@ -84,6 +86,23 @@ describe('a take that is never acknowledged', () => {
     const records = kernel.auditLines.map((one) => JSON.parse(one) as Record<string, string>)
     const intent = records.findLast(({ kind }) => kind === 'intent')!
     expect(records.find(({ kind, hold }) => kind === 'outcome' && hold === intent['hold'])).toMatchObject({ outcome: 'released' })
+  })
+
+  test.each([1, 100])('is given back, or is there, when the driver sent it twice and %i reads after that fail', async (failures) => {
+    const { kernel, real, meet, assertSpent } = await unlucky()
+    let failed = 0
+    vi.spyOn(kernel.store, 'read').mockImplementation(async (keys) => {
+      // The reads of the take itself: it has to know whose record stands there.
+      if (!keys[0]!.startsWith('hold/') || keys.length !== 2 || failed >= failures) return real.read(keys)
+      failed += 1
+      throw new HoldfastError('ERR_STORE', 'the read was refused')
+    })
+    meet('duplicate')
+    const taken = await take(kernel, PATH, { tokens: 10 }).catch((error: unknown) => (error as HoldfastError).code)
+    expect(failed).toBe(Math.min(failures, 6))
+    if (failures === 1) await (taken as Hold).settle({ tokens: 4 })
+    else expect(taken).toBe('ERR_STORE')
+    await assertSpent(failures === 1 ? 4 : 0)
   })
 
   test('is ERR_STORE when it is refused outright, and nothing was held at any time', async () => {
