@@ -65,8 +65,9 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
           place = await find(grant, how)
           continue
         }
+        const consequence = overrun ? await overrunBefore(grant) : undefined
         await ended(grant)
-        return overrun ? overrunBefore(grant) : undefined
+        return consequence
       }
       const freeze = uncovered() && !observe ? await freezing([...unabsorbed].filter((leg) => !above.has(leg)).map(pathOf)) : undefined
       const left = [
@@ -161,10 +162,11 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
   }
 
   async function ended({ holdId, levels: known }: Grant): Promise<void> {
-    enrolled.delete(holdId)
     processes.ended(holdId)
     const allotment = known.findLast(({ record }) => record.allotment !== undefined)
     if (allotment !== undefined) await allotments.follow(allotment.path)
+    // Only now: who could not come so far tries again, and must not enrol what has ended.
+    enrolled.delete(holdId)
   }
 
   /** Where a hold lies now; nowhere once it has ended. A charge is the end, unless the real use became known. */

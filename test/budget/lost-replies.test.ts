@@ -174,6 +174,30 @@ describe('the end of a hold happens once when', () => {
     expect(happened).toEqual(expect.arrayContaining([...faults]))
   })
 
+  test.each([
+    ['its end is sent twice, and the store cannot be read after that', PATH, ['none', 'duplicate']],
+    ['the store cannot be read after its end', 'handoff', ['none', 'none']],
+  ] as const)('nothing was held, what it used is counted after all, and %s', async (_, where, faults) => {
+    const { kernel, real, meet } = await unlucky()
+    const handoff = await kernel
+      .scope({ agent: 'giver', task: 'test', budget: PATH })
+      .handoff({ to: 'helper', budget: { tokens: 20 }, instruction: 'help' })
+    const path = where === 'handoff' ? handoff.scope.budget : PATH
+    const hold = await take(kernel, path, {})
+    let failed = 0
+    vi.spyOn(kernel.store, 'read').mockImplementation(async (keys) => {
+      const [spent] = await real.read([`spent/tokens/${path}`])
+      if (failed > 0 || spent === null || keys.length > 1 || !keys[0]!.startsWith('budget/')) return real.read(keys)
+      failed += 1
+      throw new HoldfastError('ERR_STORE', 'the read was refused')
+    })
+    meet(...faults)
+    await hold.settle({ tokens: 7 })
+    await vi.waitFor(() => expect(kernel.pendingReports).toBe(0))
+    expect(failed).toBe(1)
+    expect(await line(real, path)).toMatchObject({ spent: 7, out: 0, over: 0 })
+  })
+
   test('another one can never be taken: that one does not keep the others from the store', async () => {
     const { kernel, real, meet } = await unlucky()
     const stuck = await take(kernel, PATH, { tokens: 3 })
