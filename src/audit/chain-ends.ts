@@ -22,10 +22,11 @@ export function readEnds(file: string): ChainEnds {
   const descriptor = openSync(file, 'r')
   try {
     const { size } = fstatSync(descriptor)
-    const start = read(descriptor, 0, FIRST_BYTES)
+    // A program that runs often leaves many short chains, and opening looks at all of them.
+    const start = read(descriptor, 0, Math.min(size, FIRST_BYTES))
     const end = start.indexOf('\n')
     // What follows the last newline is no record.
-    const lastLines = read(descriptor, Math.max(0, size - TAIL_BYTES), TAIL_BYTES)
+    const lastLines = read(descriptor, Math.max(0, size - TAIL_BYTES), Math.min(size, TAIL_BYTES))
       .split('\n')
       .slice(0, -1)
       .toReversed()
