@@ -156,8 +156,11 @@ export const legsLike = (legs: HeldLegs, amounts: Amounts): HeldLegs =>
 
 /** Legs for what was used and is limited, but was not held: all of it is an overrun. */
 export function unheldLegs(levels: readonly Level[], held: HeldLegs, used: Amounts): HeldLegs {
+  const dimensions = new Set(Object.keys(held).map(dimensionOf))
   const keys = limitedBy(levels)
     .filter(({ dimension }) => amountOf(used, dimension) > 0)
+    // What was held counts in the window that granted it, and not in the one of whoever ends it later.
+    .filter(({ dimension, level }) => level.endsAtMs === undefined || !dimensions.has(dimension))
     .map(({ dimension, level }) => `${dimension}/${level.path}`)
   return Object.fromEntries(keys.filter((key) => !(key in held)).map((key) => [key, { amount: 0 }]))
 }

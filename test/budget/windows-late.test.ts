@@ -35,6 +35,22 @@ describe('a successor', () => {
   })
 })
 
+describe('what was held in a window', () => {
+  test('is ended there by a successor too, and counts in no later one', async () => {
+    const { time, store, openOne } = site({ acme: { tokens: 1_000, windows: [{ per: 'day', tokens: 100 }] } })
+    const { kernel: dead } = await openOne()
+    const hold = await take(dead, 'acme', { tokens: 60 })
+    time.atMs += DAY
+    await take((await openOne()).kernel, 'acme', { tokens: 100 })
+    const fact = { budget: 'acme', amounts: { tokens: 60 }, used: { tokens: 50 }, charged: false }
+    const estate = { committer: groupCommits(store), boot: dead.boot, holds: new Map([[hold.id, fact]]), observe: false }
+    await settleEstate({ ...estate, now: time.now, onTrouble: (error) => expect(error).toBeUndefined() })
+    expect(await line(store, 'acme/*day/2026-11-20')).toMatchObject({ spent: 50, free: 50, out: 0 })
+    expect(await line(store, 'acme/*day/2026-11-21')).toMatchObject({ spent: 0, out: 100 })
+    expect((await line(store, 'acme')).frozen).toBe(undefined)
+  })
+})
+
 describe('an overrun in a rolling window that has moved along', () => {
   const budgets = { acme: { tokens: 10_000, windows: [{ per: 'minute', rolling: 2, tokens: 1_000 }] } } as const
 

@@ -42,6 +42,9 @@ function legFaults(site: Site, leg: string): readonly string[] {
   if (out !== 0) faults.push(`${out} ${dimension} of ${path} are still out`)
   if (kids !== 0 && !isSuspended) faults.push(`${kids} ${dimension} of ${path} are still with children`)
   if (suspense !== 0 && !isSuspended) faults.push(`${suspense} ${dimension} of ${path} are in suspense, of nobody`)
+  const { cut = {} } = budgetOf(look, path)!
+  if ((cut[dimension] ?? 0) > 0 && count(look, 'free', leg) > 0)
+    faults.push(`a lowered limit waits for ${dimension} of ${path} that is free`)
   const { least, most } = spendingOf(site, leg)
   const counted = `${spent} spent (${assumed} assumed, ${over} beyond it), and the calls say ${least} to ${most}: ${dimension} of ${path}`
   if (spent! > most) faults.push(`more is spent than was said: ${counted}`)

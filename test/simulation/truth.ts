@@ -5,8 +5,8 @@ import type { Batch, BatchResult, Entry } from '../../src/stores/store.ts'
 import { createTable, evaluate, type Cell } from '../../src/stores/table.ts'
 import { createWatchers } from '../../src/stores/watchers.ts'
 import { steady } from '../../src/lib/clock.ts'
-import type { Books } from './books.ts'
-import { auditTakes, billFault, equationFault, legOf, type Look } from './law.ts'
+import { levelsOf, type Books } from './books.ts'
+import { auditTakes, billFault, equationFault, legOf, partsOf, type Look } from './law.ts'
 import { START_MS, type World } from './world.ts'
 
 /** What a seeded bug makes of a batch before it is applied; `undefined` when it is acknowledged and forgotten. */
@@ -50,6 +50,8 @@ export function createTruth(world: World, books: Books): Truth {
   const table = createTable()
   const watchers = createWatchers()
   const undo: Undo[] = []
+  /** Legs that lost a counter: their equation is broken, and that is not the kernel's doing. */
+  const evicted = new Set<string>()
   let version = 0
   const passed = steady({ now: () => START_MS + world.nowMs + truth.skewMs, elapsed: () => world.nowMs })
   const look: Look = (key) => table.cell(key)
@@ -67,10 +69,17 @@ export function createTruth(world: World, books: Books): Truth {
     const legs = new Set([...keys].flatMap((key) => legOf(key) ?? []))
     const before = coverOf(legs)
     lose()
-    for (const [leg, cover] of coverOf(legs)) {
-      const lost = Math.max(0, before.get(leg)! - cover)
-      books.lost.set(leg, (books.lost.get(leg) ?? 0) + lost)
+    const after = coverOf(legs)
+    const lost = new Map<string, number>()
+    for (const leg of legs) {
+      const [dimension, path] = partsOf(leg)
+      // What is lost in a handoff is missing above as well, once it is closed; what is lost at two levels is lost once.
+      for (const level of levelsOf(path)) {
+        const above = `${dimension}/${level}`
+        lost.set(above, Math.max(lost.get(above) ?? 0, before.get(leg)! - after.get(leg)!))
+      }
     }
+    for (const [leg, amount] of lost) books.lost.set(leg, (books.lost.get(leg) ?? 0) + amount)
   }
 
   function applyOne(given: Batch, now: number): BatchResult {
@@ -119,7 +128,7 @@ export function createTruth(world: World, books: Books): Truth {
     }
     for (const leg of legs) {
       const fault = equationFault(leg, look)
-      if (fault !== undefined && !books.lost.has(leg)) world.fail(fault)
+      if (fault !== undefined && !evicted.has(leg)) world.fail(fault)
     }
     truth.auditBill(legs)
   }
@@ -149,17 +158,21 @@ export function createTruth(world: World, books: Books): Truth {
       }
     },
     rollBack(batches) {
-      const keys = undo.slice(-batches).flatMap(({ before }) => [...before.keys()])
-      loses(keys, () => truth.forget(batches))
-      for (const key of keys) watchers.touch(key)
+      // One by one: what a lost take had taken counts, also where a lost end had given back as much.
+      for (let lost = 0; lost < batches && undo.length > 0; lost++) {
+        const keys = [...undo.at(-1)!.before.keys()]
+        loses(keys, () => truth.forget(1))
+        for (const key of keys) watchers.touch(key)
+      }
     },
     forget(batches) {
       const last = undo.splice(Math.max(0, undo.length - batches))
       for (const { before } of last.toReversed()) table.put(before)
       version -= last.length
-      world.tell(() => `the store loses its last ${last.length} batches and is at version ${version}`)
+      world.tell(() => `the store loses what it had since version ${version}`)
     },
     evict(key) {
+      evicted.add(legOf(key)!)
       loses([key], () => table.put(new Map([[key, null]])))
       world.tell(() => `the store loses ${key}`)
     },
