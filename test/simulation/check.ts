@@ -15,6 +15,8 @@ import { levelsOf } from './books.ts'
 /** TTL of those who look after everybody in the end, ms. */
 const TTL_MS = 1_000
 const GRACE_MS = 2_000
+/** A rolling minute in parts of ten seconds, and a little more. */
+const WINDOW_MS = 75_000
 /** Between two looks for dead processes, and a little more. */
 const LOOK_MS = 1_100
 /** Ends that wait for the store are sent again after 5 s at the latest. */
@@ -80,8 +82,13 @@ async function lookAfter(site: Site, directory: string | undefined, isLast: bool
 }
 
 /** Takes everything that is free, from every budget that is there, and gives it back. */
-async function takeAll({ world, truth }: Site, kernel: Kernel): Promise<void> {
+async function takeAll({ world, truth, plan }: Site, kernel: Kernel): Promise<void> {
   const { look } = truth
+  if (Object.values(plan.budgets).some(({ windows }) => windows !== undefined)) {
+    // What is left of a window that is current by a clock that was set is nothing that a minute later is there.
+    if (plan.storeJumps.length > 0) return
+    await world.sleep(WINDOW_MS)
+  }
   for (const { key } of truth.list('budget/', { limit: 10_000 })) {
     const path = key.slice('budget/'.length)
     if (path.includes('*') || budgetOf(look, path)?.closed !== undefined) continue
@@ -102,7 +109,13 @@ async function takeAll({ world, truth }: Site, kernel: Kernel): Promise<void> {
 function freeAt(look: Look, path: string): Record<string, number> {
   const free: Record<string, number> = {}
   for (const level of levelsOf(path)) {
-    const { limits = {}, cut = {} } = budgetOf(look, level) ?? {}
+    const { limits = {}, cut = {}, windows = {} } = budgetOf(look, level) ?? {}
+    // All of a minute is free again by now; of a day only what nobody has used.
+    for (const { limits: of, per, current } of Object.values(windows))
+      for (const [dimension, limit] of Object.entries(of)) {
+        const left = per === 'day' && current !== undefined ? count(look, 'free', `${dimension}/${level}/*day/${current}`) : limit
+        free[dimension] = Math.min(free[dimension] ?? Infinity, left)
+      }
     for (const dimension of Object.keys(limits)) {
       const here = Math.max(0, count(look, 'free', `${dimension}/${level}`) - (cut[dimension] ?? 0))
       free[dimension] = Math.min(free[dimension] ?? Infinity, here)

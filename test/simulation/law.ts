@@ -13,6 +13,9 @@ export interface Budget {
   readonly frozen?: string
   readonly frozenBy?: string
   readonly cut?: Readonly<Record<string, number>>
+  readonly windows?: Readonly<
+    Record<string, { readonly per: string; readonly current?: string; readonly limits: Readonly<Record<string, number>> }>
+  >
   readonly closed?: { readonly spent: Readonly<Record<string, number>> }
   readonly allotment?: { readonly boot: string }
 }

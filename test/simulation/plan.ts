@@ -1,7 +1,7 @@
 // What a seed means: who is there, what they have to do, and what goes wrong. Each kind of fault is in about half of the
 // runs, so that some runs have few and some have all.
 
-import type { BudgetDeclaration } from '../../src/budget/record.ts'
+import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
 import { diceOf, type Dice } from './dice.ts'
 import { ROOT } from './intercept-files.ts'
 import type { NetworkFault } from './network.ts'
@@ -106,12 +106,24 @@ const PATHS = [
 
 function budgetsOf(dice: Dice): Plan['budgets'] {
   const scale = dice.pick([1, 3, 10])
+  const windowed = diceOf(dice.int(0, 1_000_000), 'windows')
   return {
-    acme: { tokens: scale * dice.int(40, 120), calls: scale * dice.int(8, 30) },
-    'acme/*': { tokens: scale * dice.int(20, 90) },
+    acme: { tokens: scale * dice.int(40, 120), calls: scale * dice.int(8, 30), ...windowsOf(windowed, scale) },
+    'acme/*': { tokens: scale * dice.int(20, 90), ...windowsOf(windowed, scale) },
     'acme/*/*': { tokens: scale * dice.int(10, 60), calls: scale * dice.int(4, 15) },
     'acme/named': { tokens: scale * dice.int(20, 100) },
   }
+}
+
+/** Windows that end while a run lasts, since that is some seconds long, and some that do not. */
+function windowsOf(dice: Dice, scale: number): Pick<BudgetDeclaration, 'windows'> {
+  if (!dice.chance(0.3)) return {}
+  const minute = {
+    per: 'minute',
+    ...(dice.chance(0.5) ? { rolling: dice.pick([6, 20, 60]) } : {}),
+    tokens: scale * dice.int(10, 60),
+  } as const
+  return { windows: dice.chance(0.3) ? [minute, { per: 'day', calls: scale * dice.int(4, 30) }] : [minute] }
 }
 
 interface Which {

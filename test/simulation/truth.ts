@@ -122,7 +122,7 @@ export function createTruth(world: World, books: Books): Truth {
     for (const key of keys) {
       const leg = legOf(key)
       if (leg !== undefined) legs.add(leg)
-      else if (key.startsWith('budget/') && !key.includes('*'))
+      else if (key.startsWith('budget/') && !isShape(key))
         for (const dimension of Object.keys((table.cell(key)?.value as { limits?: object } | undefined)?.limits ?? {}))
           legs.add(`${dimension}/${key.slice('budget/'.length)}`)
     }
@@ -179,3 +179,6 @@ export function createTruth(world: World, books: Books): Truth {
   }
   return truth
 }
+
+/** `acme/*` has no money; a window such as `acme/*day/2026-11-20` has. */
+const isShape = (key: string): boolean => key.split('/').includes('*')
