@@ -100,6 +100,8 @@ interface Trial {
 const NO_OUTPUT = { tokens: 0, minTokens: 0, perToken: {} } as const
 /** How often one take may be told that what it knew has changed. */
 const MAX_ATTEMPTS = 100
+/** How often one try brings together what came back to parts of rolling windows: of several windows, or of one that others use too. */
+const MAX_GATHERS = 8
 /** Most counters that are remembered as short of money. */
 const MAX_TIGHT = 10_000
 
@@ -286,6 +288,8 @@ export function createLedger(options: LedgerOptions): Ledger {
         const { suspended, closed } = await sweep()
         if (suspended + closed > 0) answer = await attempt(trial)
       }
+      for (let looks = 0; 'fit' in answer && looks < MAX_GATHERS && (await levels.gather(answer.leg.level.path)); looks++)
+        answer = await attempt(trial)
       if (!('fit' in answer)) return answer
       const found = answer
       const { leg } = found

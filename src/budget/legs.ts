@@ -20,6 +20,8 @@ export interface Level {
   readonly endsAtMs?: number
   /** Of a window: what it is declared with; one that rolls is kept in parts. */
   readonly total?: Amounts
+  /** Of a window that rolls: paths of its earlier parts. What is held there comes back to it too. */
+  readonly beside?: readonly string[]
 }
 
 /** What one action holds in one dimension of one level. */

@@ -37,6 +37,8 @@ export interface Levels {
   known(): readonly string[]
   /** Forgets what it knows of this record: it has changed. */
   forget(key: string): void
+  /** Brings what has come back to earlier parts of a rolling window into this one, if it is one. Whether to look again. @throws {HoldfastError} `ERR_STORE` */
+  gather(path: string): Promise<boolean>
   /** Whether these levels are what the store has now; for an action that writes nothing, so that no commit tells. */
   areCurrent(levels: readonly Level[]): Promise<boolean>
   /** Reads the counters of legs such as `usd/acme`. */
@@ -126,6 +128,11 @@ export function createLevels(store: Store, { time = createStoreTime(store, Date.
     forget(key) {
       cache.delete(homeOf(key.slice(budgetKey('').length)))
     },
+    async gather(path) {
+      const gathered = await windows.gather(path)
+      if (gathered) cache.delete(homeOf(path))
+      return gathered
+    },
     async areCurrent(levels) {
       const entries = await store.read(levels.map(({ path }) => budgetKey(path)))
       const changed = levels.filter(({ version }, index) => version !== (entries[index]?.version ?? 0))
@@ -134,7 +141,10 @@ export function createLevels(store: Store, { time = createStoreTime(store, Date.
     },
     async standings(legs) {
       const columns = ['free', 'out', 'spent', 'suspense'] as const satisfies readonly Column[]
-      const entries = await store.read(legs.flatMap(({ key }) => columns.map((column) => counterKey(column, key))))
+      const elsewhere = legs.map(({ level, dimension }) => (level.beside ?? []).map((path) => counterKey('out', `${dimension}/${path}`)))
+      const found = await store.read([...legs.flatMap(({ key }) => columns.map((column) => counterKey(column, key))), ...elsewhere.flat()])
+      const entries = found.slice(0, legs.length * columns.length)
+      const heldAt = new Map(found.map((entry) => [entry?.key, Number(entry?.value ?? 0)]))
       return legs.map(({ level, dimension }, index) => {
         const [free, out, spent, suspense] = entries
           .slice(index * columns.length, (index + 1) * columns.length)
@@ -143,7 +153,7 @@ export function createLevels(store: Store, { time = createStoreTime(store, Date.
         return {
           limit,
           free: level.version === 0 ? limit : free!,
-          out: out!,
+          out: elsewhere[index]!.reduce((sum, key) => sum + (heldAt.get(key) ?? 0), out!),
           spent: spent!,
           suspense: suspense!,
           cut: cutOf(level, dimension),

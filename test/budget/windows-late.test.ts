@@ -79,6 +79,41 @@ describe('an overrun in a rolling window that has moved along', () => {
   })
 })
 
+describe('what comes back to an earlier part of a rolling window', () => {
+  const windows = [
+    { per: 'day', rolling: 2, tokens: 100 },
+    { per: 'hour', rolling: 2, tokens: 100 },
+  ] as const
+
+  test('can be taken at once, and is waited for as long as it is held', async () => {
+    const { time, store, openOne } = site({ acme: { tokens: 10_000, windows } }, NOON - MINUTE)
+    const { kernel } = await openOne()
+    const hold = await take(kernel, 'acme', { tokens: 100 })
+    time.atMs += 2 * MINUTE
+    const { code, details } = await refusalOf(take(kernel, 'acme', { tokens: 10 }))
+    expect(code).toBe('ERR_BUDGET_BUSY')
+    expect(details.budget).toMatchObject({ out: 100 })
+    await hold.settle({ tokens: 1 })
+    await (await take(kernel, 'acme', { tokens: 10 })).settle({ tokens: 10 })
+    expect(await line(store, 'acme/*rolling-day/2026-11-20T12:00:00Z')).toMatchObject({ limit: 99, spent: 10, free: 89 })
+    expect(await line(store, 'acme/*rolling-day/2026-11-20T00:00:00Z')).toMatchObject({ limit: 1, spent: 1, free: 0 })
+    expect((await refusalOf(take(kernel, 'acme', { tokens: 90 }))).code).toBe('ERR_BUDGET_EXCEEDED')
+    await take(kernel, 'acme', { tokens: 89 })
+  })
+
+  test('is taken once by all who want it', async () => {
+    const { time, openOne } = site({ acme: { tokens: 10_000, windows } }, NOON - MINUTE)
+    const { kernel } = await openOne()
+    const hold = await take(kernel, 'acme', { tokens: 100 })
+    const others = await Promise.all([1, 2, 3].map(async () => (await openOne()).kernel))
+    time.atMs += 2 * MINUTE
+    await hold.settle({ tokens: 1 })
+    const takes = others.flatMap((other) => Array.from({ length: 50 }, () => take(other, 'acme', { tokens: 1 })))
+    const refused = (await Promise.allSettled(takes)).filter(({ status }) => status === 'rejected')
+    expect(refused.length).toBe(51)
+  })
+})
+
 describe('a handoff of observe mode', () => {
   test('that did not fit into its window can be closed when that window is long gone', async () => {
     const { time, store, openOne } = site({ acme: { tokens: 100_000, windows: [{ per: 'minute', tokens: 10 }] } })

@@ -2,7 +2,7 @@
 // comes first opens the next: under the version of that record, so that all agree and time only moves forward.
 
 import type { Amounts } from '../../lib/amounts.ts'
-import { amountOf } from '../../lib/amounts.ts'
+import { amountOf, isNothing } from '../../lib/amounts.ts'
 import { HoldfastError } from '../../lib/errors.ts'
 import type { CommitResult } from '../../stores/group.ts'
 import type { Store } from '../../stores/store.ts'
@@ -30,6 +30,13 @@ export interface Windows {
    * @throws {HoldfastError} `ERR_DAMAGE` when a current window was lost; `ERR_STORE`.
    */
   of(home: Level): Promise<readonly Level[] | undefined>
+  /**
+   * Brings what has come back to earlier parts of a rolling window into the one that is current: who was refused there
+   * need not wait until the next part begins. Whether anything has changed.
+   *
+   * @throws {HoldfastError} `ERR_DAMAGE`, `ERR_STORE`
+   */
+  gather(path: string): Promise<boolean>
 }
 
 /** What one window of a budget is to be. */
@@ -66,14 +73,16 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
       if (isOpen) {
         const [entry] = await store.read([budgetKey(path)])
         if (entry === null || entry === undefined) return lost(opening)
-        levels.push({
+        const beside = window.live?.filter((part) => part !== opening.id).map((part) => windowPath(home.path, name, part))
+        const level = {
           path,
           record: entry.value as unknown as BudgetRecord,
           version: entry.version,
           shape: path,
           endsAtMs,
           total: window.limits,
-        })
+        }
+        levels.push({ ...level, ...(beside === undefined ? {} : { beside }) })
       } else if (home.version > 0 && commit !== undefined) {
         const first = underway.get(home.path) ?? openNext(opening, commit).finally(() => underway.delete(home.path))
         underway.set(home.path, first)
@@ -133,6 +142,30 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
     )
   }
 
+  async function gather(path: string): Promise<boolean> {
+    const at = parseWindowPath(path)
+    if (at === undefined || commit === undefined) return false
+    const [budget, part] = await store.read([budgetKey(at.home), budgetKey(path)])
+    const record = budget?.value as unknown as BudgetRecord | undefined
+    const window = record?.windows?.[at.name]
+    const live = window?.live?.filter((one) => one !== at.id) ?? []
+    if (budget === null || part === null || window?.current !== at.id || live.length === 0) return false
+    const home = { path: at.home, record: record!, version: budget!.version, shape: at.home }
+    const carried = await carry({ home, name: at.name, window: { ...window, live }, id: at.id })
+    if (carried === undefined) return true
+    if (isNothing(carried.limits)) return false
+    const own = part!.value as unknown as BudgetRecord
+    const came = Object.entries(carried.limits).filter(([, amount]) => amount > 0)
+    const limits = Object.fromEntries(came.map(([dimension, amount]) => [dimension, amountOf(own.limits, dimension) + amount]))
+    await commit({
+      check: [budget!, part!, ...carried.checks].map(({ key, version }) => ({ key, version })),
+      add: [...carried.adds, ...came.map(([dimension, amount]) => ({ key: counterKey('free', `${dimension}/${path}`), by: amount }))],
+      set: [...carried.sets, { key: budgetKey(path), value: { ...own, limits: { ...own.limits, ...limits } } }],
+    })
+    // Or somebody was first, or nobody knows: whoever looks again sees what there is.
+    return true
+  }
+
   /**
    * What the parts of a rolling window leave to the next one: what is free in those that still count, and all of
    * those that no longer do. So the limits of all parts that count sum up to that of the window.
@@ -188,7 +221,7 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
     return removed
   }
 
-  return { of }
+  return { of, gather }
 }
 
 /** The path of the part that a rolling window grants from now, which has taken over what was free in this one; `undefined` for what is none. */
