@@ -98,6 +98,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
           continue
         } else if (unabsorbed.has(leg) || (column !== 'free' && result.reason !== 'range'))
           throw new HoldfastError('ERR_DAMAGE', `${store.name}: ${result.which} holds less than was put there.`)
+        if (column === 'free' && (await levels.gather(pathOf(leg)))) continue
         unabsorbed.add(leg)
         const higher = leg in legs && column === 'free' ? await whereFree(leg) : {}
         // That of a window that was removed since: the budget itself has counted it.

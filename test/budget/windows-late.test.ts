@@ -68,6 +68,21 @@ describe('an overrun in a rolling window that has moved along', () => {
     await take(kernel, 'acme', { tokens: 898 })
   })
 
+  test('is taken from what has come back to another part of it', async () => {
+    const { time, store, openOne } = site({ acme: { tokens: 10_000, windows: [{ per: 'minute', rolling: 3, tokens: 100 }] } })
+    const { kernel } = await openOne()
+    const first = await take(kernel, 'acme', { tokens: 60 })
+    time.atMs += MINUTE / 3
+    const second = await take(kernel, 'acme', { tokens: 40 })
+    time.atMs += MINUTE / 3
+    await refusalOf(take(kernel, 'acme', { tokens: 1 }))
+    await first.settle({ tokens: 0 })
+    await second.settle({ tokens: 41 })
+    expect(await line(store, 'acme')).toMatchObject({ spent: 41, out: 0, over: 0 })
+    expect(await line(store, 'acme/*rolling-minute/2026-11-20T12:00:40Z')).toMatchObject({ limit: 60, spent: 1, free: 59 })
+    await take(kernel, 'acme', { tokens: 59 })
+  })
+
   test('freezes its tree where the window has no room for it either', async () => {
     const { time, openOne } = site(budgets)
     const { kernel } = await openOne()
