@@ -6,6 +6,7 @@ import { settleEstate } from '../../src/budget/estate.ts'
 import type { KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { groupCommits } from '../../src/stores/group.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
+import type { Store } from '../../src/stores/store.ts'
 import { line, open, refusalOf, take } from './bench.ts'
 
 const MINUTE = 60_000
@@ -177,4 +178,20 @@ describe('a higher revision', () => {
     await expect(openOne({ budgets: budgets(50, 2) })).rejects.toMatchObject({ code: 'ERR_BUDGET_DECLARATION' })
     expect(await line(store, window)).toMatchObject({ limit: 1_000 })
   })
+})
+
+test('a window whose opening was not acknowledged is open all the same', async () => {
+  const { store, openOne } = site({ acme: { tokens: 1_000, windows: [{ per: 'day', tokens: 100 }] } })
+  await openOne()
+  let lost = 0
+  const lossy: Store = {
+    ...store,
+    async apply(...given) {
+      const results = await store.apply(...given)
+      return JSON.stringify(given).includes('*day') && lost++ === 0 ? { outcome: 'unknown', cause: new Error('lost') } : results
+    },
+  }
+  const { kernel } = await openOne({ store: lossy })
+  await Promise.all(Array.from({ length: 20 }, () => take(kernel, 'acme', { tokens: 1 })))
+  expect(await line(store, 'acme/*day/2026-11-20')).toMatchObject({ limit: 100, out: 20 })
 })

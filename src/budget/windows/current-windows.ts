@@ -51,6 +51,8 @@ interface Opening {
 const KEPT = 32
 /** Keys that one opening removes, about. */
 const ENOUGH_REMOVED = 30
+/** How often an opening is sent again when its reply is lost. */
+const MAX_SENDS = 6
 /** Most that it looks through for them. */
 const MAX_LISTED = 200
 
@@ -118,7 +120,7 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
     const live = carried === undefined ? {} : { live: [...carried.live, id] }
     const record: BudgetRecord = { ...home.record, windows: { ...home.record.windows, [name]: { ...window, current: id, ...live } } }
     const counters = Object.entries(limits).map(([dimension, limit]) => ({ key: counterKey('free', `${dimension}/${path}`), value: limit }))
-    const result = await send({
+    const batch: Batch = {
       check: [
         { key: budgetKey(home.path), version: home.version },
         ...[budgetKey(path), ...counters.map(({ key }) => key)].map((key) => ({ key, version: 0 })),
@@ -132,7 +134,10 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
         ...(carried?.sets ?? []),
       ],
       delete: await removal(opening),
-    })
+    }
+    let result = await send(batch)
+    // Everybody on this budget waits for it. What was applied after all, or done by somebody else, conflicts.
+    for (let sends = 1; result.outcome === 'unknown' && sends < MAX_SENDS; sends++) result = await send(batch)
     if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
     // The record of the budget is checked first: it says that this window was never opened.
     if (result.outcome !== 'conflict' || ![budgetKey(path), ...counters.map(({ key }) => key)].includes(result.which)) return
