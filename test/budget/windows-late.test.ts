@@ -2,6 +2,8 @@
 
 import { describe, expect, test } from 'vitest'
 import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
+import { legsOf } from '../../src/budget/legs.ts'
+import { createLevels } from '../../src/budget/levels.ts'
 import { settleEstate } from '../../src/budget/estate.ts'
 import type { KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { groupCommits } from '../../src/stores/group.ts'
@@ -194,4 +196,19 @@ test('a window whose opening was not acknowledged is open all the same', async (
   const { kernel } = await openOne({ store: lossy })
   await Promise.all(Array.from({ length: 20 }, () => take(kernel, 'acme', { tokens: 1 })))
   expect(await line(store, 'acme/*day/2026-11-20')).toMatchObject({ limit: 100, out: 20 })
+})
+
+test('who only looks sees of a rolling window that has yet to move along what it will have', async () => {
+  const { time, store, openOne } = site({ acme: { windows: [{ per: 'minute', rolling: 2, tokens: 100 }] } })
+  const { kernel } = await openOne()
+  await (await take(kernel, 'acme', { tokens: 90 })).settle({ tokens: 90 })
+  const free = async (): Promise<number> => {
+    const levels = createLevels(store)
+    const [leg] = await levels.standings(legsOf(await levels.of('acme'), { tokens: 1 }, new Set()))
+    return leg!.free
+  }
+  time.atMs += MINUTE / 2
+  expect(await free()).toBe(10)
+  time.atMs += MINUTE
+  expect(await free()).toBe(100)
 })

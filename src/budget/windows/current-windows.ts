@@ -93,7 +93,9 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
       } else {
         // It is made by the take that makes its budget; or by nobody, where one only looks.
         moved[name] = { ...window, current: id, ...(window.rolling === undefined ? {} : { live: [id] }) }
-        levels.push({ path, record: recordOf(window.limits), version: 0, shape: path, endsAtMs, total: window.limits })
+        const carried = window.rolling === undefined ? { limits: window.limits } : await carry(opening)
+        if (carried === undefined) return undefined
+        levels.push({ path, record: recordOf(carried.limits), version: 0, shape: path, endsAtMs, total: window.limits })
       }
     }
     const record = home.version > 0 ? home.record : { ...home.record, windows: { ...home.record.windows, ...moved } }
