@@ -3,7 +3,7 @@
 
 import { amountOf, formatAmount } from '../lib/amounts.ts'
 import type { Level } from './legs.ts'
-import { homeOf, isRate } from './windows/window.ts'
+import { homeOf, isRate, parseWindowPath } from './windows/window.ts'
 
 /** A threshold that was passed. */
 export interface Warning {
@@ -38,10 +38,13 @@ export function createWarnings(tell: (warning: Warning) => void): Warnings {
   const known = new Map<string, Known>()
   return {
     note(levels, { path, record }, dimension, free) {
-      const thresholds = levels.find((level) => level.path === homeOf(path))?.record.warnAt
+      const home = levels.find((level) => level.path === homeOf(path))?.record
+      const thresholds = home?.warnAt
       // A minute is soon over; nobody has to be told how far it has come.
       if (thresholds === undefined || isRate(path)) return
-      const limit = amountOf(record.limits, dimension)
+      // What is free of a window that rolls is in its last part, whose own limit is only what it was left.
+      const window = home?.windows?.[parseWindowPath(path)?.name ?? '']
+      const limit = amountOf(window?.rolling === undefined ? record.limits : window.limits, dimension)
       const share = Math.max(0, ...thresholds.filter((one) => limit - free >= one * limit))
       const key = `${dimension}/${path}`
       const before = known.get(key)

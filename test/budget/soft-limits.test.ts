@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
+import { memoryStore } from '../../src/stores/memory.ts'
 import { balanced, line, needing, open, refusalOf, take } from './bench.ts'
 
 async function site(declaration: BudgetDeclaration, options: object = {}) {
@@ -53,6 +54,18 @@ describe('a threshold', () => {
     expect((await scope.begin(needing({ calls: 1 }))).notice).toBe(undefined)
     expect((await scope.begin(needing({ tokens: 50 }))).notice).toContain('50 %')
     expect(low().length).toBe(1)
+  })
+
+  test('is one of all of a window that rolls, whatever its part has', async () => {
+    const time = { atMs: Date.parse('2026-11-20T12:00:00Z'), now: () => time.atMs }
+    const windows = [{ per: 'day', rolling: 2, tokens: 1_000 }] as const
+    const { scope, low } = await site({ warnAt: 0.8, windows }, { store: memoryStore({ clock: time }), clock: time })
+    await (await scope.begin(needing({ tokens: 700 }))).settle({ tokens: 700 })
+    time.atMs += 12 * 3_600_000
+    expect((await scope.begin(needing({ tokens: 99 }))).notice).toBe(undefined)
+    expect(low()).toEqual([])
+    expect((await scope.begin(needing({ tokens: 1 }))).notice).toContain('80 %')
+    expect(low()[0]).toContain('80 % of 1,000 tokens is used or set aside; 200 is free')
   })
 
   test('is told of while a budget is leased', async () => {
