@@ -54,7 +54,9 @@ export async function readBudgets(store: Store, path?: string): Promise<readonly
     if (budget.split('/').includes('*') || (path !== undefined && budget !== path && !budget.startsWith(`${path}/`))) continue
     if (++budgets > MAX_BUDGETS) break
     const { limits, closed, windows = {} } = value as unknown as BudgetRecord
-    for (const [name, { current: id }] of Object.entries(windows)) if (id !== undefined) current.add(windowPath(budget, name, id))
+    // Of one that rolls every part that still counts is part of what is current.
+    for (const [name, { current: id, live = id === undefined ? [] : [id] }] of Object.entries(windows))
+      for (const part of live) current.add(windowPath(budget, name, part))
     // What was handed over has gone back up, all of it: only the record is left, for who lists handoffs.
     if (closed !== undefined && Object.values(limits).every((limit) => limit === 0)) continue
     const isPast = parseWindowPath(budget) !== undefined && !current.has(budget)

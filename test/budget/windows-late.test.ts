@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { BudgetDeclaration } from '../../src/budget/declaration.ts'
 import { legsOf } from '../../src/budget/legs.ts'
 import { createLevels } from '../../src/budget/levels.ts'
+import { isHistory } from '../../src/budget/report.ts'
 import { settleEstate } from '../../src/budget/estate.ts'
 import type { KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { groupCommits } from '../../src/stores/group.ts'
@@ -211,4 +212,17 @@ test('who only looks sees of a rolling window that has yet to move along what it
   expect(await free()).toBe(10)
   time.atMs += MINUTE
   expect(await free()).toBe(100)
+})
+
+test('a part of a rolling window is history when it no longer counts, and not before', async () => {
+  const { time, store, openOne } = site({ acme: { windows: [{ per: 'minute', rolling: 2, tokens: 100 }] } })
+  const { kernel } = await openOne()
+  const isPast = async (): Promise<boolean> => isHistory(await line(store, 'acme/*rolling-minute/2026-11-20T12:00:00Z'))
+  const spent = []
+  for (let part = 0; part < 4; part++) {
+    await (await take(kernel, 'acme', { tokens: 20 })).settle({ tokens: 20 })
+    spent.push(await isPast())
+    time.atMs += MINUTE / 2
+  }
+  expect(spent).toEqual([false, false, false, true])
 })
