@@ -3,7 +3,7 @@
 
 import { amountOf, type Amounts } from '../lib/amounts.ts'
 import { HoldfastError } from '../lib/errors.ts'
-import type { Add, Batch } from '../waist/batch.ts'
+import type { Add, Batch, SetKey } from '../waist/batch.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Allotments } from './allotment.ts'
 import type { Grant, HoldWriter } from './hold-writer.ts'
@@ -49,7 +49,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
     if (given.version === 0 && Object.keys(legs).length === 0) return undefined
     const grant = given.version === 0 ? await enrol(given) : given
     const overrun = Object.entries(legs).some(([key, { amount }]) => amountOf(used, dimensionOf(key)) > amount)
-    const { held, charged } = holds.placesOf(grant.holdId)
+    const { held } = holds.placesOf(grant.holdId)
     const unabsorbed = new Set<string>()
     /** Legs whose `over` cannot count any further either: beyond 2^53 - 1 there is nothing to be exact about. */
     const uncounted = new Set<string>()
@@ -70,17 +70,10 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
         return consequence
       }
       const freeze = uncovered() && !observe ? await freezing([...unabsorbed].filter((leg) => !above.has(leg)).map(pathOf)) : undefined
-      const left = [
-        ...(how === 'charge' ? [{ key: charged, value: grant.record as never }] : []),
-        ...(grant.endMark === undefined ? [] : [{ key: grant.endMark, value: 1 }]),
-      ]
-      // Most ends leave no mark, and then the clock of the store is not asked.
-      const expiresAtMs = left.length === 0 ? 0 : (await store.now()) + CORRECTABLE_MS
-      const marks = left.map((mark) => ({ ...mark, expiresAtMs }))
       const result = await committer.commit({
         check: [{ key: place.key, version: place.version }, ...(freeze?.check ?? [])],
         add: await addsOf(legs, { above, raised }, { used, assumed: how === 'charge', from: place.column, unabsorbed, uncounted }),
-        set: [...marks, ...(freeze?.set ?? [])],
+        set: [...(await marksOf(grant, how)), ...(freeze?.set ?? [])],
         delete: [place.key],
       })
       if (result.outcome === 'unknown') throw new HoldfastError('ERR_STORE', `${store.name} did not answer.`, { cause: result.cause })
@@ -116,6 +109,17 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
       else if (result.which === place.key) place = await find(grant, how)
     }
     throw new HoldfastError('ERR_STORE', `${store.name} changed ${MAX_ATTEMPTS} times under the end of one hold.`)
+  }
+
+  /** What an end leaves: the record of a charge, which its real use can correct, and a mark for who has to know later. */
+  async function marksOf({ holdId, record, endMark }: Grant, how: 'settle' | 'charge'): Promise<readonly SetKey[]> {
+    const left = [
+      ...(how === 'charge' ? [{ key: holds.placesOf(holdId).charged, value: record as never }] : []),
+      ...(endMark === undefined ? [] : [{ key: endMark, value: 1 }]),
+    ]
+    // Most ends leave nothing, and then the clock of the store is not asked.
+    const expiresAtMs = left.length === 0 ? 0 : (await store.now()) + CORRECTABLE_MS
+    return left.map((mark) => ({ ...mark, expiresAtMs }))
   }
 
   /** Where the free money of a leg is by now: that of a closed allotment has gone up, that of a rolling window has moved along. */
