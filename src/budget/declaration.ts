@@ -59,7 +59,9 @@ export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRe
     limits,
     ...(declared.length === 0 ? {} : { windows }),
     ...(warnAt === undefined ? {} : { warnAt: toShares(`${field}.warnAt`, warnAt) }),
-    ...(wrapUp === undefined ? {} : { wrapUp: toSlice(`${field}.wrapUp`, wrapUp, limits) }),
+    ...(wrapUp === undefined
+      ? {}
+      : { wrapUp: toSlice(`${field}.wrapUp`, wrapUp, [limits, ...Object.values(windows).map((window) => window.limits)]) }),
   }
 }
 
@@ -73,12 +75,13 @@ function toShares(field: string, given: number | readonly number[]): readonly nu
   return [...shares].sort((one, other) => one - other)
 }
 
-function toSlice(field: string, given: Readonly<Record<string, number | string>>, limits: Amounts): Amounts {
+function toSlice(field: string, given: Readonly<Record<string, number | string>>, limited: readonly Amounts[]): Amounts {
   if (typeof given !== 'object' || given === null) throw new TypeError(`\`${field}\` must be amounts such as { usd: 0.05 }.`)
   const slice = toAmounts(field, given)
   for (const [dimension, amount] of Object.entries(slice)) {
-    if (!Object.hasOwn(limits, dimension)) throw new RangeError(`\`${field}.${dimension}\`: the budget does not limit it.`)
-    if (amount >= limits[dimension]!)
+    const limits = limited.filter((one) => Object.hasOwn(one, dimension)).map((one) => one[dimension]!)
+    if (limits.length === 0) throw new RangeError(`\`${field}.${dimension}\`: the budget does not limit it.`)
+    if (amount >= Math.min(...limits))
       throw new RangeError(`\`${field}.${dimension}\` must be less than the limit: nothing else could be done.`)
   }
   return slice
@@ -88,6 +91,8 @@ function toWindows(field: string, declared: readonly WindowDeclaration[]): Reado
   if (!Array.isArray(declared)) throw new TypeError(`\`${field}\` must be a list, got ${typeof declared}.`)
   const windows: Record<string, WindowRecord> = {}
   for (const [index, declaration] of declared.entries()) {
+    if (typeof declaration !== 'object' || declaration === null)
+      throw new TypeError(`\`${field}[${index}]\` must be a window such as { per: 'day', usd: 5 }.`)
     const { per: _, timeZone: __, rolling: ___, ...counters } = declaration
     const one = { ...windowOf(`${field}[${index}]`, declaration), limits: toAmounts(`${field}[${index}]`, counters) }
     const name = windowName(one)
@@ -110,6 +115,7 @@ export function toAmounts(field: string, given: Readonly<Record<string, number |
   for (const [dimension, value] of Object.entries(given)) {
     const name = `${field}.${dimension}`
     assertName(name, dimension)
+    assertNoSlip(name, dimension)
     if (value === undefined) continue
     if (dimension === 'usd') amounts[dimension] = toNanoUsd(name, value)
     else {
@@ -118,6 +124,23 @@ export function toAmounts(field: string, given: Readonly<Record<string, number |
     }
   }
   return amounts
+}
+
+/** What can stand beside counters. */
+const SETTINGS = ['revision', 'windows', 'warnat', 'wrapup', 'timezone', 'rolling']
+
+/** A counter that is nearly called like a setting is a slip, and would bind nothing. */
+function assertNoSlip(field: string, name: string): void {
+  const meant = SETTINGS.find((setting) => isNearly(name.toLowerCase(), setting))
+  if (meant !== undefined) throw new TypeError(`\`${field}\`: did you mean ${meant}? A counter of yours needs another name.`)
+}
+
+/** Whether at most one letter is more, less or another one. */
+function isNearly(name: string, word: string): boolean {
+  let same = 0
+  while (same < name.length && name[same] === word[same]) same++
+  const [left, right] = [name.slice(same), word.slice(same)]
+  return [left.slice(1) === right.slice(1), left.slice(1) === right, left === right.slice(1)].includes(true)
 }
 
 /** Checks that a declared path is well formed and stands on declared parents. `*` stands for any name. */

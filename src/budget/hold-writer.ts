@@ -173,5 +173,9 @@ const levelChecks = ({ path, version, record, shape, shapeVersion }: Level) => [
 const birth = ({ path, version, endsAtMs }: Level) =>
   version === 0 && endsAtMs === undefined ? [{ key: `children/${path.slice(0, path.lastIndexOf('/'))}`, by: 1 }] : []
 
-const birthRecord = ({ path, version, record, shape, endsAtMs }: Level) =>
-  version === 0 ? [{ key: budgetKey(path), value: (endsAtMs === undefined ? { ...record, shape } : record) as never }] : []
+const birthRecord = ({ path, version, record: { wrapUp, ...record }, shape, endsAtMs }: Level) => {
+  if (version > 0) return []
+  // What a window keeps for a last answer is said by its budget.
+  const own = endsAtMs === undefined ? { ...record, ...(wrapUp === undefined ? {} : { wrapUp }), shape } : record
+  return [{ key: budgetKey(path), value: own as never }]
+}

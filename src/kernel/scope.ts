@@ -7,6 +7,7 @@ import { newId, sha256 } from '../lib/ids.ts'
 import { withAmbient } from '../lib/ambient.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import { FragmentConflict, type Grant } from '../budget/hold-writer.ts'
+import { levelsOf } from '../budget/record.ts'
 import { pauseBudget } from '../budget/operator.ts'
 import type { TakeRequest } from '../budget/take-request.ts'
 import { openEarmark, openHandoff } from '../handoff/handoff.ts'
@@ -71,7 +72,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     assertResource('action.resource', action.resource)
     assertWorst(action)
     const args = canonicalJson(action.args ?? null, { dropUndefined: true })
-    return { ...action, ...(wrapUp ? { wrapUp } : {}), agent, task, argsHash: sha256(args) }
+    return { ...action, ...(wrapUp && action.allot === undefined ? { wrapUp } : {}), agent, task, argsHash: sha256(args) }
   }
 
   async function begin(action: Action, options?: BeginOptions): Promise<Hold> {
@@ -287,6 +288,13 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       throw refusal
     },
     pause(path, forMs, reason) {
+      if (!paths.flatMap(levelsOf).includes(path)) {
+        emit({
+          type: 'trouble',
+          message: `Budget \`${path}\` is none of those that \`${agent}\` counts on, so it was not paused: name it in \`also\`.`,
+        })
+        return
+      }
       const failed = (error: unknown): void =>
         emit({ type: 'trouble', message: `Budget \`${path}\` could not be paused: ${String(error)}` })
       record('event', { type: 'paused', agent, task, budget: path, forMs, reason })

@@ -97,6 +97,7 @@ export interface Scope extends ScopeIdentity {
    * Somebody upstream said to slow down (429, `Retry-After`): pauses a budget for all who count on it. Recorded; never
    * throws, since the answer that said so is on its way to the caller.
    *
+   * @param budget - One that this scope counts on; of another one nothing is paused, and an event says so.
    * @param forMs - Ms; at most an hour counts.
    */
   pause(budget: string, forMs: number, reason: string): void

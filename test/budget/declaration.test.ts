@@ -22,6 +22,25 @@ async function failure(budgets: Budgets): Promise<Error> {
   return error
 }
 
+describe('a slip', () => {
+  test.each<[object, RegExp]>([
+    [{ usd: 1, revison: 2 }, /revison`: did you mean revision\?/],
+    [{ usd: 1, warnat: 0.8 }, /did you mean warnat/],
+    [{ usd: 1, window: [] }, /write `windows`/],
+    [{ usd: 1, windos: 3 }, /did you mean windows/],
+    [{ usd: 1, windows: [{ per: 'day', roling: 6, usd: 1 }] }, /roling`: did you mean rolling/],
+    [{ usd: 1, windows: [null] }, /must be a window/],
+    [{ usd: 1, windows: ['day'] }, /must be a window/],
+  ])('such as %j is refused', async (declaration, message) => {
+    await expect(open({ budgets: { acme: declaration as never } })).rejects.toThrow(message)
+  })
+
+  test('is none where a counter is called like nothing else', async () => {
+    const { kernel } = await open({ budgets: { acme: { emails: 1, rolls: 2, reviews: 3, wraps: 4 } } })
+    expect((await kernel.budgets()).length).toBe(4)
+  })
+})
+
 describe('a declaration', () => {
   test.each<[string, Budgets, string]>([
     ['without its parent', { acme: { tokens: 1 }, 'other/child': { tokens: 1 } }, 'declare `other` too'],

@@ -255,8 +255,8 @@ describe('a pause', () => {
   test('of a budget that is not there is told, and stops nobody', async () => {
     const { kernel, scope, events } = await site()
     await expect(kernel.pause('nobody', 5, evidence)).rejects.toMatchObject({ code: 'ERR_UNKNOWN_BUDGET' })
-    scope('a', 'ann').pause('nobody', 5, 'why not')
+    scope('a', 'ann').pause('users/bob', 60_000, 'why not')
     await scope('a', 'ann').begin(needing({ tokens: 1 }))
-    expect(events.some(({ type, message }) => type === 'trouble' && message.includes('`nobody` could not be paused'))).toBe(true)
+    expect(events.some(({ type, message }) => type === 'trouble' && message.includes('`users/bob` is none of those'))).toBe(true)
   })
 })

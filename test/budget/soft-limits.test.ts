@@ -114,6 +114,27 @@ describe('the slice for a last answer', () => {
     await kernel.close()
   })
 
+  test('is kept in windows as well, and by a budget that has only windows', async () => {
+    const { scope } = await site({ tokens: 1_000, wrapUp: { tokens: 20 }, windows: [{ per: 'day', tokens: 50 }] })
+    await (await scope.begin(needing({ tokens: 30 }))).settle({ tokens: 30 })
+    expect((await refusalOf(scope.begin(needing({ tokens: 1 })))).details).toMatchObject({
+      wrapUp: true,
+      endsRun: false,
+      budget: { window: 'day' },
+    })
+    await scope.wrapUp().begin(needing({ tokens: 20 }))
+    const only = await site({ wrapUp: { tokens: 20 }, windows: [{ per: 'hour', rolling: 4, tokens: 50 }] })
+    expect((await refusalOf(only.scope.begin(needing({ tokens: 31 })))).code).toBe('ERR_BUDGET_EXCEEDED')
+    await only.scope.begin(needing({ tokens: 30 }))
+    await only.scope.wrapUp().begin(needing({ tokens: 20 }))
+  })
+
+  test('is none of what the last answer hands over', async () => {
+    const { scope } = await site({ tokens: 100, wrapUp: { tokens: 20 } })
+    const handoff = scope.wrapUp().handoff({ to: 'b', instruction: 'x', budget: { tokens: 81 } })
+    expect((await refusalOf(handoff)).code).toBe('ERR_BUDGET_EXCEEDED')
+  })
+
   test('is neither leased nor handed over', async () => {
     const { kernel, scope, store } = await site({ tokens: 1_000, wrapUp: { tokens: 400 } }, { leasing: 'auto' })
     expect((await refusalOf(scope.handoff({ to: 'b', instruction: 'x', budget: { tokens: 601 } }))).code).toBe('ERR_BUDGET_EXCEEDED')

@@ -99,7 +99,7 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
       }
     }
     const record = home.version > 0 ? home.record : { ...home.record, windows: { ...home.record.windows, ...moved } }
-    return [{ ...home, record }, ...levels]
+    return [{ ...home, record }, ...levels.map((level) => ({ ...level, record: withSlice(level.record, home.record) }))]
   }
 
   /** A current window without its record is damage, not a new day. */
@@ -229,6 +229,13 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
   }
 
   return { of, gather }
+}
+
+/** A window keeps for a last answer what its budget keeps. */
+function withSlice(window: BudgetRecord, home: BudgetRecord): BudgetRecord {
+  const { wrapUp: _, ...record } = window
+  const own = Object.entries(home.wrapUp ?? {}).filter(([dimension]) => Object.hasOwn(record.limits, dimension))
+  return own.length === 0 ? record : { ...record, wrapUp: Object.fromEntries(own) }
 }
 
 /** The path of the part that a rolling window grants from now, which has taken over what was free in this one; `undefined` for what is none. */
