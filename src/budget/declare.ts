@@ -99,7 +99,7 @@ async function* changesBelow(store: Store, shape: string, record: BudgetRecord):
   for await (const { key, value, version } of entriesOf(store, budgetKey(shape.slice(0, shape.indexOf('*'))))) {
     const child = value as unknown as BudgetRecord
     if (child.shape !== shape || child.declared === true || child.revision > record.revision) continue
-    if (child.revision === record.revision && writeLimits(child) === writeLimits(record)) continue
+    if (child.revision === record.revision && writeDeclared(child) === writeDeclared(record)) continue
     const path = key.slice(budgetKey('').length)
     yield { path, batch: await change(store, path, version, child, record) }
   }
@@ -168,15 +168,15 @@ async function change(store: Store, path: string, version: number, known: Budget
 }
 
 function assertSame(path: string, known: BudgetRecord, declared: BudgetRecord): void {
-  if (writeLimits(known) === writeLimits(declared)) return
+  if (writeDeclared(known) === writeDeclared(declared)) return
   throw declarationError(
-    `Budget \`${path}\` revision ${declared.revision} is declared as ${writeLimits(declared)}, but the store has ${writeLimits(known)} under the same revision. ` +
+    `Budget \`${path}\` revision ${declared.revision} is declared as ${writeDeclared(declared)}, but the store has ${writeDeclared(known)} under the same revision. ` +
       `Declare the same limits, or raise the revision to ${declared.revision + 1}.`,
   )
 }
 
-/** What was declared, whatever an operator has set since. */
-function writeLimits({ limits: inForce, declaration: limits = inForce, windows = {}, wrapUp, warnAt }: BudgetRecord): string {
+/** What was declared, as a person reads it, whatever an operator has set since. */
+export function writeDeclared({ limits: inForce, declaration: limits = inForce, windows = {}, wrapUp, warnAt }: BudgetRecord): string {
   const inAll = writeAmounts(limits)
   const perWindow = Object.keys(windows)
     .sort()

@@ -64,7 +64,7 @@ function budgetRefusal(
     needed: leg.amount,
     ...(holders.length === 0 ? {} : { holders }),
   }
-  const details = { agent, resource, budget, wouldPass, limitsToPass }
+  const details = { agent, resource, budget, wouldPass, limitsToPass, ...(endsAtMs === Infinity ? {} : { retryAtMs: endsAtMs }) }
   if (fit === 'later') {
     const message = `Budget \`${leg.level.path}\` is busy: ${resource} needs ${write(leg.amount)} ${leg.dimension} (${facts}); waited ${waitedMs} ms. Raise \`waitMs\`, or ${wouldPass}.${named}`
     return new Refusal('ERR_BUDGET_BUSY', message, details)

@@ -2,7 +2,7 @@
 // by one, two copies of this package. The registry is on globalThis under Symbol.for, so that all of them see the same.
 
 import { toRecord } from '../budget/declaration.ts'
-import { formatAmount } from '../lib/amounts.ts'
+import { writeDeclared } from '../budget/declare.ts'
 import { canonicalJson, isPlainObject, type Json } from '../lib/canonical-json.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { assertName } from '../lib/names.ts'
@@ -130,11 +130,8 @@ function meaningOf({ budgets = {}, ...options }: SharedKernelOptions): Meaning {
 
 /** The same for `usd: 50` and `usd: '50.00'`. */
 function writeBudget(path: string, declaration: Parameters<typeof toRecord>[1]): string {
-  const { limits, revision } = toRecord(path, declaration)
-  const written = Object.keys(limits)
-    .sort()
-    .map((dimension) => `${dimension} ${formatAmount(dimension, limits[dimension]!)}`)
-  return `${written.join(', ')} (revision ${revision})`
+  const record = toRecord(path, declaration)
+  return `${writeDeclared(record)} (revision ${record.revision})`
 }
 
 const MAX_DEPTH = 16

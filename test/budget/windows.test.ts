@@ -46,6 +46,7 @@ describe('a window', () => {
     expect(details.budget).toMatchObject({ budget: 'acme', window: 'day', limit: 100, spent: 100, free: 0, needed: 1 })
     expect(details.budget?.endsAtMs).toBe(Date.parse('2026-11-21'))
     expect(message).toContain('or wait until 2026-11-21T00:00:00.000Z')
+    expect(details.retryAtMs).toBe(Date.parse('2026-11-21'))
     time.atMs = Date.parse('2026-11-21') - 1
     expect((await refusalOf(take(kernel, 'acme', { tokens: 1 }))).code).toMatch(MONEY)
     time.atMs = Date.parse('2026-11-21')
@@ -79,7 +80,9 @@ describe('a window', () => {
     const { openOne } = site({ acme: { calls: 1, windows: [{ per: 'day', calls: 1 }] } })
     const { kernel } = await openOne()
     await (await take(kernel, 'acme', { calls: 1 })).settle({ calls: 1 })
-    expect((await refusalOf(take(kernel, 'acme', { calls: 1 }))).details.budget).not.toHaveProperty('window')
+    const { details } = await refusalOf(take(kernel, 'acme', { calls: 1 }))
+    expect(details.budget).not.toHaveProperty('window')
+    expect(details).not.toHaveProperty('retryAtMs')
   })
 
   test('alone is a budget too', async () => {

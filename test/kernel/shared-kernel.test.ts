@@ -85,6 +85,16 @@ describe('a shared kernel', () => {
       '`budgets.acme` is tokens 100, usd $50.00 (revision 2) here',
     ],
     [
+      'a window',
+      { budgets: { acme: { usd: 50, tokens: 100, windows: [{ per: 'day' as const, usd: 5 }] } } },
+      '`budgets.acme` is tokens 100, usd $50.00; usd $5.00 per day (revision 1) here',
+    ],
+    [
+      'what is kept',
+      { budgets: { acme: { usd: 50, tokens: 100, wrapUp: { usd: 1 } } } },
+      '`budgets.acme` is tokens 100, usd $50.00; usd $1.00 kept for a last answer (revision 1) here',
+    ],
+    [
       'one budget more',
       { budgets: { acme: { usd: 50, tokens: 100 }, labs: { usd: 1 } } },
       '`budgets.labs` is usd $1.00 (revision 1) here, and not given there',
