@@ -106,7 +106,7 @@ export const CHUNK_POLICY: Readonly<Record<'busyCalls' | 'busyMs' | 'firstChunk'
 const recallKey = (path: string): string => `recall/${path}`
 
 /** A budget, and those that count it too; no name has a `*`. */
-const poolKey = (path: string, also: readonly string[]): string => [path, ...also].join('*')
+const poolKey = (path: string, also: readonly string[]): string => (also.length === 0 ? path : [path, ...also].join('*'))
 
 /** Makes the lending of this process. */
 export function createLending({

@@ -319,6 +319,21 @@ describe('a window that is over', () => {
     await balanced(store)
   })
 
+  test('goes also when it stands behind hundreds in which something is held', async () => {
+    const { time, store, openOne } = site({ acme: { calls: 10_000, windows: [{ per: 'minute', calls: 2 }] } })
+    const { kernel } = await openOne()
+    for (let minute = 0; minute < 250; minute++) {
+      await take(kernel, 'acme', { calls: 1 })
+      time.atMs += MINUTE
+    }
+    for (let minute = 0; minute < 250; minute++) {
+      await (await take(kernel, 'acme', { calls: 1 })).settle({ calls: 1 })
+      time.atMs += MINUTE
+    }
+    expect((await keys(store, 'budget/acme/')).length).toBeLessThan(350)
+    await balanced(store)
+  })
+
   test.each([
     ['its record', 1],
     ['all of it', 5],

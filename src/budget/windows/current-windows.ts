@@ -55,11 +55,15 @@ const ENOUGH_REMOVED = 30
 const MAX_SENDS = 6
 /** Most that it looks through for them. */
 const MAX_LISTED = 200
+/** Most budgets that a process remembers the place of. */
+const MAX_LOOKS = 10_000
 
 /** Makes the windows. */
 export function createWindows({ store, time, commit }: WindowsOptions): Windows {
   /** Who finds that a window is over waits for who found it first. */
   const underway = new Map<string, Promise<void>>()
+  /** How far the look for old windows has come, where there are many. */
+  const lookedTo = new Map<string, string>()
 
   async function of(home: Level): Promise<readonly Level[] | undefined> {
     const now = await time.read()
@@ -212,18 +216,23 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
 
   /** The keys of windows that are long over, and in which nothing is held any more: nobody can take from them again. */
   async function removal({ home, name, window }: Opening): Promise<readonly string[]> {
-    const listed = await store.list(budgetKey(windowPath(home.path, name, '')), { limit: MAX_LISTED })
+    const prefix = budgetKey(windowPath(home.path, name, ''))
+    const after = lookedTo.get(prefix)
+    const listed = await store.list(prefix, { limit: MAX_LISTED, ...(after === undefined ? {} : { after }) })
+    if (lookedTo.size >= MAX_LOOKS) lookedTo.clear()
+    lookedTo.delete(prefix)
     const removed: string[] = []
     for (const { key } of listed.slice(0, Math.max(0, listed.length - KEPT))) {
       const path = key.slice(budgetKey('').length)
-      if (window.live?.includes(path.slice(path.lastIndexOf('/') + 1)) === true) break
+      if (window.live?.includes(path.slice(path.lastIndexOf('/') + 1)) === true || removed.length >= ENOUGH_REMOVED) break
+      // Those that hold something for long must not stand in front of the others.
+      if (listed.length === MAX_LISTED) lookedTo.set(prefix, key)
       const counters = Object.keys(window.limits).flatMap((dimension) =>
         COLUMNS.map((column) => counterKey(column, `${dimension}/${path}`)),
       )
       const entries = await store.read(counters)
       if (entries.some((entry) => entry !== null && /^(out|suspense|kids)\//.test(entry.key) && Number(entry.value) > 0)) continue
       removed.push(key, ...entries.flatMap((entry) => (entry === null ? [] : [entry.key])))
-      if (removed.length >= ENOUGH_REMOVED) break
     }
     return removed
   }
