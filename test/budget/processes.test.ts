@@ -113,7 +113,7 @@ describe('eight processes on one budget', () => {
 
       expect({ seed, faults: happened.faults }).toEqual({ seed, faults: [] })
       expect(await look()).toEqual([])
-      expect([happened.kills > 5, happened.stops > 0, happened.looks > 20]).toEqual([true, true, true])
+      expect([happened.kills > 0, happened.stops > 0, happened.looks > 5]).toEqual([true, true, true])
       const { spent, suspense, assumed, out, limit } = await bench.account()
       const billed = bench.provider.bill().nanoUsd
       expect(out).toBe(0)
@@ -158,8 +158,8 @@ describe('eight processes on one budget', () => {
 
       expect({ seed, faults: happened.faults }).toEqual({ seed, faults: [] })
       expect(await look()).toEqual([])
-      expect([happened.kills > 5, happened.stops > 0, orphans > 0]).toEqual([true, true, true])
-      expect((await keys(bench.store, 'handoff/')).length).toBeGreaterThan(100)
+      expect([happened.kills > 0, happened.stops > 0, orphans > 0]).toEqual([true, true, true])
+      expect((await keys(bench.store, 'handoff/')).length).toBeGreaterThan(20)
       const { spent, suspense, kids, out, limit } = await bench.account()
       const billed = bench.provider.bill().nanoUsd
       expect([out, billed > 0, billed <= spent + suspense + kids, spent + suspense + kids <= limit]).toEqual([0, true, true, true])

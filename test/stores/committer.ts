@@ -6,8 +6,10 @@
 
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { sleep } from '../../src/lib/clock.ts'
+import { HoldfastError } from '../../src/lib/errors.ts'
 import { fileStore } from '../../src/stores/file.ts'
 import { groupCommits, type Commit, type CommitResult } from '../../src/stores/group.ts'
+import type { Entry } from '../../src/stores/store.ts'
 import { seededRandom } from '../../src/testing/faulty-store.ts'
 import { openAnyKind, type StoreKind } from './store-kinds.ts'
 
@@ -55,7 +57,7 @@ async function work(options: CommitterOptions): Promise<void> {
   /** Counts `checked` up by reading it and setting it, in the way that loses updates where checks do not hold. */
   async function checkAndSet(uid: string): Promise<CommitResult> {
     for (;;) {
-      const [entry] = await store.read(['checked'])
+      const entry = await readChecked()
       const result = await committer.commit({
         check: [{ key: 'checked', version: entry?.version ?? 0 }],
         set: [{ key: 'checked', value: Number(entry?.value ?? 0) + 1 }],
@@ -63,6 +65,18 @@ async function work(options: CommitterOptions): Promise<void> {
       })
       if (result.outcome !== 'conflict') return result
       await sleep(Math.random() * 3)
+    }
+  }
+
+  /** A server that is being started again answers no read; nothing has happened then, and nothing is claimed. */
+  async function readChecked(): Promise<Entry | null | undefined> {
+    for (;;) {
+      try {
+        return (await store.read(['checked']))[0]
+      } catch (error) {
+        if (!HoldfastError.isInstance(error) || error.code !== 'ERR_STORE') throw error
+        await sleep(20)
+      }
     }
   }
 
