@@ -9,7 +9,7 @@ import type { Entry } from '../stores/store.ts'
 import type { Add, Batch, Check } from '../waist/batch.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
 import type { Action } from '../waist/action.ts'
-import { dimensionOf, type HeldLeg, type HeldLegs, type Leg } from './legs.ts'
+import { dimensionOf, pathOf, type HeldLeg, type HeldLegs, type Leg } from './legs.ts'
 import type { Levels } from './levels.ts'
 import { parseWindowPath } from './windows/window.ts'
 import { ALLOTTED, COLUMNS, LEDGER_FORMAT, allottedKey, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
@@ -116,7 +116,7 @@ export function createAllotments(committer: Committer, levels: Levels, boot: str
   /** Money keeps its window; what observe mode let through without any does not. */
   async function goneOf(allotment: BudgetRecord['allotment']): Promise<ReadonlySet<string>> {
     const beside = Object.entries(allotment?.from ?? {}).flatMap(([leg, how]) => {
-      const path = leg.slice(leg.indexOf('/') + 1)
+      const path = pathOf(leg)
       return how === 'over' && parseWindowPath(path) !== undefined ? [{ leg, key: budgetKey(path) }] : []
     })
     const found = beside.length === 0 ? [] : await store.read(beside.map(({ key }) => key))
@@ -205,7 +205,7 @@ export function createAllotments(committer: Committer, levels: Levels, boot: str
   async function risen(legs: HeldLegs): Promise<HeldLegs> {
     const now: Record<string, HeldLeg> = {}
     for (const [key, leg] of Object.entries(legs)) {
-      const path = key.slice(key.indexOf('/') + 1)
+      const path = pathOf(key)
       const [entry] = await store.read([budgetKey(path)])
       const record = entry?.value as unknown as BudgetRecord | undefined
       if (record === undefined && parseWindowPath(path) !== undefined) continue
@@ -248,7 +248,7 @@ export function createAllotments(committer: Committer, levels: Levels, boot: str
   async function closeMarked(marks: readonly string[]): Promise<readonly ClosedAllotment[]> {
     const closed = []
     for (const mark of marks) {
-      const path = pathOf(mark)
+      const path = markedPath(mark)
       const closing = await abandon(path)
       if (closing !== undefined) closed.push({ path, boot: bootOf(mark), closing })
     }
@@ -262,7 +262,7 @@ export function createAllotments(committer: Committer, levels: Levels, boot: str
 
 const bootOf = (key: string): string => key.split('/')[1]!
 
-const pathOf = (mark: string): string => mark.slice(allottedKey(bootOf(mark), '').length)
+const markedPath = (mark: string): string => mark.slice(allottedKey(bootOf(mark), '').length)
 
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'))
 

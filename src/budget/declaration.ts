@@ -49,7 +49,8 @@ export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRe
   if (Object.hasOwn(counters, 'window')) throw new TypeError(`\`${field}.window\`: write \`windows\`, a list.`)
   const limits = toAmounts(field, counters as Readonly<Record<string, number | string | undefined>>)
   const windows = toWindows(`${field}.windows`, declared)
-  const dimensions = [limits, ...Object.values(windows).map((window) => window.limits)].flatMap((all) => Object.keys(all)).length
+  const limited = [limits, ...Object.values(windows).map((window) => window.limits)]
+  const dimensions = limited.flatMap((all) => Object.keys(all)).length
   if (dimensions === 0) throw new TypeError(`\`${field}\` limits nothing; give it \`usd\`, \`tokens\`, \`calls\` or a counter.`)
   if (dimensions > MAX_DIMENSIONS)
     throw new RangeError(`\`${field}\` limits ${dimensions} dimensions; a budget and its windows have at most ${MAX_DIMENSIONS}.`)
@@ -59,9 +60,7 @@ export function toRecord(path: string, declaration: BudgetDeclaration): BudgetRe
     limits,
     ...(declared.length === 0 ? {} : { windows }),
     ...(warnAt === undefined ? {} : { warnAt: toShares(`${field}.warnAt`, warnAt) }),
-    ...(wrapUp === undefined
-      ? {}
-      : { wrapUp: toSlice(`${field}.wrapUp`, wrapUp, [limits, ...Object.values(windows).map((window) => window.limits)]) }),
+    ...(wrapUp === undefined ? {} : { wrapUp: toSlice(`${field}.wrapUp`, wrapUp, limited) }),
   }
 }
 

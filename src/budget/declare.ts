@@ -9,7 +9,7 @@ import { entriesOf } from '../stores/entries.ts'
 import type { Committer, CommitResult } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import { assertDeclaredPath, toRecord, type BudgetDeclaration } from './declaration.ts'
-import { budgetKey, counterKey, isShape, type BudgetRecord } from './record.ts'
+import { budgetKey, pathOfBudgetKey, counterKey, isShape, type BudgetRecord } from './record.ts'
 import { changeWindows } from './windows/window-changes.ts'
 
 /** Most budgets that one `openKernel` declares. */
@@ -100,7 +100,7 @@ async function* changesBelow(store: Store, shape: string, record: BudgetRecord):
     const child = value as unknown as BudgetRecord
     if (child.shape !== shape || child.declared === true || child.revision > record.revision) continue
     if (child.revision === record.revision && writeDeclared(child) === writeDeclared(record)) continue
-    const path = key.slice(budgetKey('').length)
+    const path = pathOfBudgetKey(key)
     yield { path, batch: await change(store, path, version, child, record) }
   }
 }

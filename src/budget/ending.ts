@@ -7,7 +7,7 @@ import type { Add, Batch, SetKey } from '../waist/batch.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Allotments } from './allotment.ts'
 import type { Grant, HoldWriter } from './hold-writer.ts'
-import { dimensionOf, endAdds, mergeAdds, unheldLegs, type Ending, type HeldLegs } from './legs.ts'
+import { dimensionOf, endAdds, mergeAdds, pathOf, unheldLegs, type Ending, type HeldLegs } from './legs.ts'
 import type { Levels } from './levels.ts'
 import type { HoldRecord, Processes } from './processes.ts'
 import { CORRECTABLE_MS, budgetKey, levelsOf, type BudgetRecord } from './record.ts'
@@ -149,7 +149,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
 
   /** Ended by an earlier try, whose reply was lost: what that did to the tree, the store knows. */
   async function overrunBefore({ levels: known }: Grant): Promise<Overrun> {
-    const roots = await Promise.all([...new Set(known.map(({ path }) => levelsOf(path)[0]!))].map(rootOf))
+    const roots = await rootsOf(known.map(({ path }) => path))
     if (roots.some(({ record }) => record.frozen !== undefined)) return 'frozen'
     return observe ? 'over' : 'covered'
   }
@@ -209,7 +209,7 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
 
   /** An overrun that no free money covers: the assumption behind the limit is broken, so its whole tree stops. */
   async function freezing(paths: readonly string[]): Promise<Batch> {
-    const roots = await Promise.all([...new Set(paths.map((path) => levelsOf(path)[0]!))].map(rootOf))
+    const roots = await rootsOf(paths)
     const frozen = 'a call used more than its worst case, and no free money covered it'
     for (const { key } of roots) levels.forget(key)
     return {
@@ -218,8 +218,11 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
     }
   }
 
+  /** The roots of the trees that these budgets stand in. */
+  const rootsOf = async (paths: readonly string[]) => Promise.all([...new Set(paths.map((path) => levelsOf(path)[0]!))].map(rootOf))
+
   async function rootOf(path: string): Promise<{ readonly key: string; readonly record: BudgetRecord; readonly version: number }> {
-    const key = budgetKey(levelsOf(path)[0]!)
+    const key = budgetKey(path)
     const [entry] = await store.read([key])
     return { key, record: entry!.value as unknown as BudgetRecord, version: entry!.version }
   }
@@ -229,9 +232,6 @@ export function createEnding({ committer, processes, levels, holds, allotments, 
 
 const pick = (legs: HeldLegs, which: (key: string) => boolean): HeldLegs =>
   Object.fromEntries(Object.entries(legs).filter(([key]) => which(key)))
-
-/** The path of a leg such as `usd/acme`. */
-const pathOf = (leg: string): string => leg.slice(leg.indexOf('/') + 1)
 
 /** `free/usd/acme` is the column `free` of the leg `usd/acme`. */
 const splitKey = (key: string) => [key.slice(0, key.indexOf('/')), key.slice(key.indexOf('/') + 1)] as const

@@ -303,7 +303,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     const about = () => ({ agent, resource, smallest, waitedMs: Math.round(performance.now() - startedAt) })
     const until = startedAt + waitMs
     const amounts = amountsWith(need.fixed, need.output.perToken, need.output.tokens)
-    const ahead = lines.busy([request.path, ...request.also].flatMap(levelsOf))
+    const ahead = lines.busy(() => [request.path, ...request.also].flatMap(levelsOf))
     if (options.leasing && !observe && ahead === undefined && isLeasable(request, amounts)) {
       assertOpen()
       const drawn = draw(request, need) ?? ((await lending.stock(request.path, request.also, amounts)) ? draw(request, need) : undefined)

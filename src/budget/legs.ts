@@ -143,6 +143,9 @@ export function heldLegs(legs: readonly Leg[]): HeldLegs {
 /** The dimension of a leg's key. */
 export const dimensionOf = (key: string): string => key.slice(0, key.indexOf('/'))
 
+/** The path of a leg's key. */
+export const pathOf = (key: string): string => key.slice(key.indexOf('/') + 1)
+
 /** What legs hold, by dimension: each level of a path holds the same. */
 export const amountsOf = (legs: HeldLegs): Amounts =>
   Object.fromEntries(Object.entries(legs).map(([key, { amount }]) => [dimensionOf(key), amount]))

@@ -4,7 +4,7 @@ import type { Amounts } from '../lib/amounts.ts'
 import { HoldfastError, Refusal } from '../lib/errors.ts'
 import type { Store } from '../stores/store.ts'
 import { cutOf, type Level } from './legs.ts'
-import { budgetKey, counterKey, levelsOf, type BudgetRecord, type Column } from './record.ts'
+import { budgetKey, pathOfBudgetKey, counterKey, levelsOf, type BudgetRecord, type Column } from './record.ts'
 import { createStoreTime, type StoreTime } from './windows/store-time.ts'
 import { homeOf } from './windows/window.ts'
 import { createWindows, type WindowsOptions } from './windows/current-windows.ts'
@@ -126,7 +126,7 @@ export function createLevels(store: Store, { time = createStoreTime(store, Date.
     },
     known: () => [...cache.values()].flatMap((known) => known.map(({ path }) => path)),
     forget(key) {
-      cache.delete(homeOf(key.slice(budgetKey('').length)))
+      cache.delete(homeOf(pathOfBudgetKey(key)))
     },
     async gather(path) {
       const gathered = await windows.gather(path)

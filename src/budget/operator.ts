@@ -13,7 +13,7 @@ import type { Batch } from '../waist/batch.ts'
 import { endRaises, raiseTo, raisesPart, raisesWithout, type EndedRaise, type Raise } from './raise.ts'
 import { CUT, budgetKey, counterKey, cutKey, isShape, levelsOf, type BudgetRecord } from './record.ts'
 import { readBudgets } from './report.ts'
-import { parseWindowPath } from './windows/window.ts'
+import { isRolling, parseWindowPath } from './windows/window.ts'
 
 /** What became of the limit of one dimension; amounts as in the store (`usd` in nano-USD). */
 export interface LimitChange {
@@ -258,7 +258,7 @@ async function budgetOf(
   which: 'a budget' | 'or a window' = 'a budget',
 ): Promise<{ readonly record: BudgetRecord; readonly version: number }> {
   const window = which === 'a budget' ? undefined : parseWindowPath(path)
-  if (window?.name.startsWith('rolling') === true)
+  if (isRolling(window?.name))
     throw declarationError(`\`${path}\` is a part of a window that rolls: declare another limit for it with a higher revision.`)
   if (isShape(path))
     throw declarationError(`\`${path}\` is the shape of budgets, none itself: declare it with a higher revision, or name one of them.`)

@@ -4,7 +4,7 @@
 import type { Committer } from '../stores/group.ts'
 import type { Sample } from './forecast.ts'
 import { isRate } from './windows/window.ts'
-import { LEDGER_FORMAT, budgetKey, counterKey, isShape, type BudgetRecord } from './record.ts'
+import { LEDGER_FORMAT, budgetKey, pathOfBudgetKey, counterKey, isShape, type BudgetRecord } from './record.ts'
 
 /** The samples of one budget, in order of time. */
 export type PaceRecord = { readonly format: typeof LEDGER_FORMAT; readonly samples: readonly Sample[] }
@@ -35,7 +35,7 @@ export function createPace(committer: Committer, used: () => readonly string[]):
 
   async function candidates(): Promise<readonly string[]> {
     const found = [...used()]
-    if (isFirst) found.push(...(await store.list(budgetKey(''), { limit: MAX_BUDGETS })).map(({ key }) => key.slice(budgetKey('').length)))
+    if (isFirst) found.push(...(await store.list(budgetKey(''), { limit: MAX_BUDGETS })).map(({ key }) => pathOfBudgetKey(key)))
     isFirst = false
     const now = performance.now()
     return [...new Set(found)]

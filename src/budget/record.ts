@@ -60,6 +60,8 @@ export const CORRECTABLE_MS: number = 30 * 24 * 3_600_000
 
 /** The key of a budget's record. */
 export const budgetKey = (path: string): string => `budget/${path}`
+/** The path that the key of a budget's record is about. */
+export const pathOfBudgetKey = (key: string): string => key.slice(budgetKey('').length)
 /** Begins the keys of allotments that have not come back whole. */
 export const ALLOTTED = 'allotted/'
 /** The key of one, by the process that made it. */

@@ -7,7 +7,7 @@ import type { Store } from '../stores/store.ts'
 import type { Misfit, Short } from './fit.ts'
 import { readHolders } from './holders.ts'
 import { isStandard } from './levels.ts'
-import { homeOf, isRate, parseWindowPath } from './windows/window.ts'
+import { homeOf, isRate, isRolling, parseWindowPath } from './windows/window.ts'
 
 /** What a refusal is about. */
 export interface Refused {
@@ -82,7 +82,7 @@ function budgetRefusal(
 function limitToPass({ leg: { level, dimension, amount, kept }, standing: { limit, free, cut } }: Short): LimitToPass {
   const more = amount + kept - cut - free
   const window = parseWindowPath(level.path)
-  const isMade = level.version > 0 && window?.name.startsWith('rolling') !== true
+  const isMade = level.version > 0 && !isRolling(window?.name)
   // What is made by its first call has only the limit of its shape, a part of a rolling window that of the window.
   if (!isMade && window !== undefined)
     return { budget: window.home, window: window.name, dimension, limit: amountOf(level.total ?? {}, dimension) + more, how: 'declare' }

@@ -4,7 +4,7 @@ import { amountOf } from '../lib/amounts.ts'
 import { entriesOf } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
 import { homeOf, parseWindowPath, windowPath } from './windows/window.ts'
-import { COLUMNS, budgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
+import { COLUMNS, budgetKey, pathOfBudgetKey, counterKey, type BudgetRecord, type Column } from './record.ts'
 
 /** One dimension of one budget; amounts as in the store (`usd` in nano-USD). */
 export interface BudgetLine extends Readonly<Record<Column, number>> {
@@ -50,7 +50,7 @@ export async function readBudgets(store: Store, path?: string): Promise<readonly
   /** A budget comes before its windows. */
   const current = new Set<string>()
   for await (const { key, value } of entriesOf(store, budgetKey(path ?? ''))) {
-    const budget = key.slice(budgetKey('').length)
+    const budget = pathOfBudgetKey(key)
     if (budget.split('/').includes('*') || (path !== undefined && budget !== path && !budget.startsWith(`${path}/`))) continue
     if (++budgets > MAX_BUDGETS) break
     const { limits, closed, windows = {} } = value as unknown as BudgetRecord

@@ -7,7 +7,7 @@ const MAX_POLL_MS = 200
 /** The lines of this process. */
 export interface WaitingLines {
   /** The first of these budgets that somebody waits for already. */
-  busy(paths: readonly string[]): string | undefined
+  busy(paths: () => readonly string[]): string | undefined
   /**
    * Stands in line for a budget. `attempt` is called when it is this caller's turn, again and again, until it
    * returns something else than `undefined` or the time is over.
@@ -69,7 +69,8 @@ export function createWaitingLines(watch: (wake: () => void) => () => void): Wai
   }
 
   return {
-    busy: (paths) => paths.find((path) => counts.has(path)),
+    // Mostly nobody waits, and then nobody has to know which budgets they are.
+    busy: (paths) => (counts.size === 0 ? undefined : paths().find((path) => counts.has(path))),
     wait: (path, until, attempt, signal) =>
       standIn(path, async (ahead) => {
         const first = await before(ahead, until, signal)

@@ -2,7 +2,7 @@
 // there, and its parent has counted it.
 
 import type { BudgetRecord } from '../budget/record.ts'
-import { budgetKey, counterKey } from '../budget/record.ts'
+import { budgetKey, pathOfBudgetKey, counterKey } from '../budget/record.ts'
 import { parseWindowPath, windowPath } from '../budget/windows/window.ts'
 import { listAll } from '../stores/entries.ts'
 import type { Store } from '../stores/store.ts'
@@ -17,11 +17,11 @@ export async function findDamage(store: Store): Promise<readonly string[]> {
   const records = await listAll(store, budgetKey(''))
   const countedAfter = await childCounts(store)
 
-  const paths = new Set(records.map(({ key }) => key.slice(budgetKey('').length)))
+  const paths = new Set(records.map(({ key }) => pathOfBudgetKey(key)))
   const current = new Set(
     records.flatMap(({ key, value }) =>
       Object.entries((value as unknown as BudgetRecord).windows ?? {}).flatMap(([name, window]) =>
-        window.current === undefined ? [] : [windowPath(key.slice(budgetKey('').length), name, window.current)],
+        window.current === undefined ? [] : [windowPath(pathOfBudgetKey(key), name, window.current)],
       ),
     ),
   )

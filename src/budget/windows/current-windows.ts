@@ -8,9 +8,9 @@ import type { CommitResult } from '../../stores/group.ts'
 import type { Store } from '../../stores/store.ts'
 import type { Add, Batch, Check, SetKey } from '../../waist/batch.ts'
 import type { Level } from '../legs.ts'
-import { COLUMNS, LEDGER_FORMAT, budgetKey, counterKey, type BudgetRecord } from '../record.ts'
+import { COLUMNS, LEDGER_FORMAT, budgetKey, pathOfBudgetKey, counterKey, type BudgetRecord } from '../record.ts'
 import type { StoreTime } from './store-time.ts'
-import { hasLeft, parseWindowPath, windowEndsAt, windowIdAt, windowPath, type WindowRecord } from './window.ts'
+import { hasLeft, isRolling, parseWindowPath, windowEndsAt, windowIdAt, windowPath, type WindowRecord } from './window.ts'
 
 /** Options of {@link createWindows}. */
 export interface WindowsOptions {
@@ -223,7 +223,7 @@ export function createWindows({ store, time, commit }: WindowsOptions): Windows 
     lookedTo.delete(prefix)
     const removed: string[] = []
     for (const { key } of listed.slice(0, Math.max(0, listed.length - KEPT))) {
-      const path = key.slice(budgetKey('').length)
+      const path = pathOfBudgetKey(key)
       if (window.live?.includes(path.slice(path.lastIndexOf('/') + 1)) === true || removed.length >= ENOUGH_REMOVED) break
       // Those that hold something for long must not stand in front of the others.
       if (listed.length === MAX_LISTED) lookedTo.set(prefix, key)
@@ -250,7 +250,7 @@ function withSlice(window: BudgetRecord, home: BudgetRecord): BudgetRecord {
 /** The path of the part that a rolling window grants from now, which has taken over what was free in this one; `undefined` for what is none. */
 export async function currentPart(store: Store, path: string): Promise<string | undefined> {
   const window = parseWindowPath(path)
-  if (window?.name.startsWith('rolling-') !== true) return undefined
+  if (window === undefined || !isRolling(window.name)) return undefined
   const [home] = await store.read([budgetKey(window.home)])
   const current = (home?.value as unknown as BudgetRecord | undefined)?.windows?.[window.name]?.current
   return current === undefined ? undefined : windowPath(window.home, window.name, current)

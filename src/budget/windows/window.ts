@@ -87,6 +87,9 @@ export function parseWindowPath(path: string): { readonly home: string; readonly
   return home === undefined ? undefined : { home, name: name!, id: id! }
 }
 
+/** Whether a window of this name is kept in parts that move along. */
+export const isRolling = (name: string | undefined): boolean => name?.startsWith('rolling-') === true
+
 /** Whether a path is that of a window so short that it says how fast to go, not how far. */
 export const isRate = (path: string): boolean => /(minute|hour)$/.test(parseWindowPath(path)?.name ?? '')
 
@@ -94,9 +97,10 @@ export const isRate = (path: string): boolean => /(minute|hour)$/.test(parseWind
 export const homeOf = (path: string): string => parseWindowPath(path)?.home ?? path
 
 /** The id of the window that a moment lies in, Unix ms. Ids of one window sort by time. */
-export function windowIdAt({ per, timeZone, rolling }: WindowRecord, atMs: number): string {
-  if (rolling !== undefined && per !== 'month') return instant(atMs, UNIT_MS[per] / rolling)
-  if (per === 'minute' || per === 'hour') return instant(atMs, UNIT_MS[per])
+export function windowIdAt(window: WindowRecord, atMs: number): string {
+  const { per, timeZone } = window
+  const stepMs = stepOf(window)
+  if (stepMs !== undefined) return instant(atMs, stepMs)
   const date = localDate(timeZone ?? 'UTC', atMs)
   if (per === 'day') return date
   if (per === 'month') return date.slice(0, 7)
@@ -106,9 +110,8 @@ export function windowIdAt({ per, timeZone, rolling }: WindowRecord, atMs: numbe
 
 /** When the window that a moment lies in is over, Unix ms. */
 export function windowEndsAt(window: WindowRecord, atMs: number): number {
-  const { per, rolling } = window
-  const step = per === 'month' ? undefined : rolling === undefined ? UNIT_MS[per] : UNIT_MS[per] / rolling
-  if (step !== undefined && (rolling !== undefined || per === 'minute' || per === 'hour')) return (Math.floor(atMs / step) + 1) * step
+  const stepMs = stepOf(window)
+  if (stepMs !== undefined) return (Math.floor(atMs / stepMs) + 1) * stepMs
   // Where a local day begins is for the time zone to say: some begin at one o'clock.
   const id = windowIdAt(window, atMs)
   let [inside, after] = [atMs, atMs + LONGEST_MS]
@@ -125,6 +128,13 @@ export function hasLeft({ per, rolling }: WindowRecord, part: string, current: s
   const unitMs = UNIT_MS[per as keyof typeof UNIT_MS]
   // Its last moment has to lie a whole window back.
   return Date.parse(current) - Date.parse(part) >= unitMs + unitMs / rolling!
+}
+
+/** How long each is, ms, where that is no matter of a calendar. */
+function stepOf({ per, rolling }: WindowRecord): number | undefined {
+  if (per === 'month') return undefined
+  if (rolling !== undefined) return UNIT_MS[per] / rolling
+  return per === 'minute' || per === 'hour' ? UNIT_MS[per] : undefined
 }
 
 const instant = (atMs: number, stepMs: number): string => `${new Date(Math.floor(atMs / stepMs) * stepMs).toISOString().slice(0, 19)}Z`
