@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { canonicalJson } from '../src/lib/canonical-json.ts'
 import { sha256 } from '../src/lib/ids.ts'
 import { memoryStore, openKernel, type Scope } from '../src/index.ts'
-import { createEventSplitter } from '../integrations/sse.ts'
+import { createEventSplitter } from '../integrations/transport/sse.ts'
 import { measure, type Row } from './measure.ts'
 
 const ARGS = { query: 'x'.repeat(180) }

@@ -5,13 +5,13 @@
 import '../src/lib/runtime.ts'
 import { findRefusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
-import { runTool, type ToolAmounts } from './guard-function.ts'
-import { guardFetch, unguarded, type GuardOptions } from './transport.ts'
+import { runTool, type ToolAmounts } from './common/guard-function.ts'
+import { guardFetch, unguarded, type GuardOptions } from './transport/guard-fetch.ts'
 
 export { findRefusal } from '../src/lib/errors.ts'
-export { guardFetch } from './transport.ts'
-export type { GuardOptions } from './transport.ts'
-export type { ToolAmounts } from './guard-function.ts'
+export { guardFetch } from './transport/guard-fetch.ts'
+export type { GuardOptions } from './transport/guard-fetch.ts'
+export type { ToolAmounts } from './common/guard-function.ts'
 
 /** Options of {@link wrapOpenAI}. */
 export interface WrapOpenAIOptions extends Omit<GuardOptions, 'fetch'> {

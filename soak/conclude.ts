@@ -1,7 +1,7 @@
 // The end of a soak: what dead processes left is put in order, as by whoever comes next; then nothing is held any more,
 // and what the ledger says must be explained to the last nano-dollar by the bill and by what nobody could know.
 
-import { guardFetch } from '../integrations/transport.ts'
+import { guardFetch } from '../integrations/transport/guard-fetch.ts'
 import { verifyAudit } from '../src/audit/verify.ts'
 import { openKernel, type Kernel } from '../src/kernel/open-kernel.ts'
 import { sleep } from '../src/lib/clock.ts'

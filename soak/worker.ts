@@ -2,7 +2,7 @@
 // for `go`, tells what it did ten times a second (it may not live to the end), and ends by itself when its parent dies.
 
 import { flushCompileCache } from 'node:module'
-import { guardFetch } from '../integrations/transport.ts'
+import { guardFetch } from '../integrations/transport/guard-fetch.ts'
 import { openKernel, type Kernel } from '../src/kernel/open-kernel.ts'
 import { sleep } from '../src/lib/clock.ts'
 import { HoldfastError, Refusal, findRefusal } from '../src/lib/errors.ts'

@@ -4,7 +4,7 @@
 import type { calcPrice, ModelPrice as ListedPrice, PriceCalculation } from '@pydantic/genai-prices'
 import { assertAmount, MAX_AMOUNT, parseDecimal } from '../lib/amounts.ts'
 import type { ModelPrice, Prices, Rate, Rates, TokenBucket, Usage } from '../waist/price.ts'
-import { INPUT_BUCKETS, OUTPUT_BUCKETS, totalInputTokens } from './usage.ts'
+import { INPUT_BUCKETS, OUTPUT_BUCKETS, totalInputTokens } from './usage/totals.ts'
 
 /** The version of `@pydantic/genai-prices` this is written for. A constant, since a bundle has no package.json; a test compares them. */
 export const GENAI_PRICES_VERSION = '0.1.8'

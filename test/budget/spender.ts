@@ -2,7 +2,7 @@
 // It says `ready`, waits for `go`, and says what it did when it ends. It ends by itself when its parent dies.
 
 import { readFileSync, writeFileSync } from 'node:fs'
-import { guardFetch } from '../../integrations/transport.ts'
+import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import { openKernel, type Kernel } from '../../src/kernel/open-kernel.ts'
 import { sleep } from '../../src/lib/clock.ts'
 import { findRefusal } from '../../src/lib/errors.ts'

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { guardFetch } from '../../integrations/transport.ts'
+import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import { memoryStore, openKernel, type Kernel, type KernelEvent, type Scope, type Store } from '../../src/index.ts'
 import { startProvider, type SimulatedProvider } from '../../src/testing/provider.ts'
 import { asking, ledgerOf } from '../budget/ledger-bench.ts'

@@ -3,7 +3,7 @@
 
 import type { LanguageModelV4CallOptions } from '@ai-sdk/provider'
 import { describe, expect, test } from 'vitest'
-import { boundPrompt, capped } from '../../integrations/ai-sdk-prompt.ts'
+import { boundPrompt, capped } from '../../integrations/ai-sdk/prompt.ts'
 
 const MODEL = 'gpt-4o-mini'
 

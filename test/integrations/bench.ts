@@ -6,7 +6,7 @@ import type { LanguageModelV4, LanguageModelV4Middleware } from '@ai-sdk/provide
 import { wrapLanguageModel } from 'ai'
 import { holdfastMiddleware } from '../../integrations/ai-sdk.ts'
 import type { Waiver } from '../../src/testing/store-suite.ts'
-import { guardFetch, type GuardOptions } from '../../integrations/transport.ts'
+import { guardFetch, type GuardOptions } from '../../integrations/transport/guard-fetch.ts'
 import {
   SUITE_MODEL,
   runCase,

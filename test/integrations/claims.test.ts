@@ -2,7 +2,7 @@
 // really on the wire; else one of the guard's own. In doubt two are held, never none.
 
 import { describe, expect, test } from 'vitest'
-import { guardFetch, unguarded } from '../../integrations/transport.ts'
+import { guardFetch, unguarded } from '../../integrations/transport/guard-fetch.ts'
 import { memoryStore, openKernel } from '../../src/index.ts'
 import { withAmbient } from '../../src/lib/ambient.ts'
 import { SUITE_MODEL, type Bench } from '../../src/testing/integration-bench.ts'

@@ -4,7 +4,7 @@
 
 import OpenAI from 'openai'
 import { describe, expect, test } from 'vitest'
-import { guardFetch } from '../../integrations/transport.ts'
+import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import { wrapOpenAI } from '../../integrations/openai.ts'
 import { refusalToBody, type Refusal } from '../../src/lib/errors.ts'
 import { OUTPUT_PRICE, SUITE_MODEL, type Calls, type IntegrationAdapter, type Site } from '../../src/testing/integration-bench.ts'

@@ -2,8 +2,8 @@
 // what is known later corrects it.
 
 import { describe, expect, test } from 'vitest'
-import { createDrains } from '../../integrations/drains.ts'
-import type { GuardOptions } from '../../integrations/transport.ts'
+import { createDrains } from '../../integrations/transport/drains.ts'
+import type { GuardOptions } from '../../integrations/transport/guard-fetch.ts'
 import { sleep } from '../../src/lib/clock.ts'
 import { errorOf, until, type Bench } from '../../src/testing/integration-bench.ts'
 import { chatBody, endsOf, onBench, poster } from './bench.ts'

@@ -13,7 +13,7 @@ import {
 } from 'langchain'
 import { describe, expect, test } from 'vitest'
 import { holdfastMiddleware } from '../../integrations/langchain.ts'
-import { boundCall, clampedSettings, withOwnMaximum } from '../../integrations/langchain-request.ts'
+import { boundCall, clampedSettings, withOwnMaximum } from '../../integrations/langchain/request.ts'
 import { errorOf, SUITE_MODEL, type Bench } from '../../src/testing/integration-bench.ts'
 import { assertSettled } from '../../src/testing/integration-money.ts'
 import { endsOf, onBench } from './bench.ts'

@@ -7,7 +7,7 @@ import { Annotation, Command, END, INTERRUPT, MemorySaver, MessagesAnnotation, S
 import { ToolNode } from '@langchain/langgraph/prebuilt'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { executionOf } from '../../integrations/langgraph-task.ts'
+import { executionOf } from '../../integrations/langgraph/task.ts'
 import { guardGraph, guardTools } from '../../integrations/langgraph.ts'
 import { errorOf } from '../../src/testing/integration-bench.ts'
 import { memoryStore } from '../../src/stores/memory.ts'

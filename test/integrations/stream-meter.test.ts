@@ -3,8 +3,8 @@
 
 import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createEventSplitter, dataOf } from '../../integrations/sse.ts'
-import { guardFetch } from '../../integrations/transport.ts'
+import { createEventSplitter, dataOf } from '../../integrations/transport/sse.ts'
+import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import { SUITE_MODEL, readAll, type Bench } from '../../src/testing/integration-bench.ts'
 import { startProvider, type SimulatedProvider } from '../../src/testing/provider.ts'
 import { chatBody, endsOf, onBench, poster, replaying } from './bench.ts'

@@ -4,7 +4,7 @@
 
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { keys, line, money, needing, open, refusalOf, take } from '../budget/bench.ts'
-import { guardFetch } from '../../integrations/transport.ts'
+import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import type { Kernel } from '../../src/kernel/open-kernel.ts'
 import { ambient } from '../../src/lib/ambient.ts'
 import { Refusal } from '../../src/lib/errors.ts'

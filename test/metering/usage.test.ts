@@ -1,6 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, it, test } from 'vitest'
-import { readAiSdkUsage, readChatUsage, readResponsesUsage, totalInputTokens, totalTokens } from '../../src/metering/usage.ts'
+import { readAiSdkUsage } from '../../src/metering/usage/ai-sdk.ts'
+import { readChatUsage, readResponsesUsage } from '../../src/metering/usage/openai.ts'
+import { totalInputTokens, totalTokens } from '../../src/metering/usage/totals.ts'
 import type { Usage } from '../../src/waist/price.ts'
 
 const nothing: Usage = {

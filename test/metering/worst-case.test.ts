@@ -2,16 +2,10 @@ import * as fc from 'fast-check'
 import { beforeAll, describe, expect, it, test } from 'vitest'
 import { findRefusal } from '../../src/lib/errors.ts'
 import { costNanoUsd, loadPrices } from '../../src/metering/prices.ts'
-import { totalTokens } from '../../src/metering/usage.ts'
+import { totalTokens } from '../../src/metering/usage/totals.ts'
 import type { ModelPrice, Prices, Usage } from '../../src/waist/price.ts'
-import {
-  boundChatRequest,
-  boundResponsesRequest,
-  priceKey,
-  worstAmounts,
-  type BoundOptions,
-  type RequestBound,
-} from '../../src/metering/worst-case.ts'
+import { priceKey, worstAmounts, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
+import { boundChatRequest, boundResponsesRequest } from '../../src/metering/worst-case/openai.ts'
 
 const refused = (run: () => unknown): string => {
   try {

@@ -1,0 +1,327 @@
+// The transport guard: a `fetch` under a provider client, and the net under every other integration. Each HTTP
+// attempt is held before it leaves and settled from the usage on its own wire, whoever made it and why.
+
+import { aborted } from 'node:util'
+import { ambient } from '../../src/lib/ambient.ts'
+import { findRefusal, Refusal, refusalToBody, type RefusalDetails } from '../../src/lib/errors.ts'
+import { sha256 } from '../../src/lib/ids.ts'
+import type { Hold, Settlement } from '../../src/waist/hold.ts'
+import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
+import { createDrains, type Drains } from './drains.ts'
+import { endFailed, faultOf, isNeverSent, settleFound, type Exchange } from './exchange.ts'
+import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
+import { scopeOf } from '../common/scope-source.ts'
+import { findInEvents, meteredStream } from './stream-meter.ts'
+import { wireOf } from '../wires/table.ts'
+import type { Body, Finding, Wire, WireRequest } from '../wires/wire.ts'
+
+/** Options of {@link guardFetch}. */
+export interface GuardOptions extends ModelCallOptions {
+  /** The `fetch` that sends. @default globalThis.fetch at the time of the call */
+  readonly fetch?: typeof fetch
+  /** Field for the output cap of a chat completion that has none; some servers know only `max_tokens`. @default 'max_completion_tokens' */
+  readonly outputCapField?: 'max_completion_tokens' | 'max_tokens'
+  /**
+   * Statuses of answers that this provider does not bill: their hold is released. Any other error is charged
+   * at worst, since nobody can know. @default 400 to 407, 409 to 499
+   */
+  readonly unbilledStatuses?: readonly number[]
+  /**
+   * Paths, or their last segments, that are let through without a hold, such as `/v1/embeddings`: your word that
+   * they cost nothing that a budget should know of. An endpoint that can be metered is metered all the same. @default none
+   */
+  readonly passthrough?: readonly string[]
+  /**
+   * Path of the budget of the account that pays for these calls, one of the scope's: where the provider says to slow
+   * down (429 with `Retry-After`), it is paused for everybody who counts on it. @default nothing is paused
+   */
+  readonly account?: string
+  /** Most streams that are read to their usage after the caller left, at the same time. Beyond it they are cut and charged at worst. @default 16 */
+  readonly maxDrains?: number
+  /** How long such a stream is read on, ms. @default 30000 */
+  readonly drainMs?: number
+}
+
+/** Marks a guarded `fetch`, and names the one that it guards. */
+const GUARD_BRAND = Symbol.for('holdfast.guard')
+
+/** The `fetch` under a guard; any other `fetch` is its own. Two guards on top of each other would hold twice. */
+export function unguarded(candidate: typeof fetch | undefined): typeof fetch | undefined {
+  return (candidate as { [GUARD_BRAND]?: typeof fetch } | undefined)?.[GUARD_BRAND] ?? candidate
+}
+
+/** A request in one form, whatever `fetch` was called with. */
+interface OutgoingRequest {
+  readonly url: string
+  readonly method: string
+  readonly init: RequestInit
+  readonly signal: AbortSignal | undefined
+}
+
+/**
+ * Makes a `fetch` that holds, clamps and settles every model call.
+ *
+ * A refusal is answered with a synthetic 402 that provider SDKs do not retry; `findRefusal` finds it in
+ * whatever they make of it. The request differs from the caller's only by an output cap where it set none
+ * and by `stream_options.include_usage`, whose extra event is taken out again.
+ *
+ * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
+ */
+export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): typeof fetch {
+  const drains = createDrains(options.maxDrains ?? 16, options.drainMs ?? 30_000)
+  const guarded = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
+    const request = await normalise(input, init)
+    request.signal?.throwIfAborted()
+    try {
+      return await attempt(request, source, options, drains)
+    } catch (error) {
+      const refusal = findRefusal(error)
+      if (refusal === undefined) throw error
+      return refusalResponse(refusal)
+    }
+  }
+  return Object.assign(guarded, { [GUARD_BRAND]: unguarded(options.fetch) ?? defaultFetch })
+}
+
+/** Looked up at each call, so that a test or a tracer that replaces it is seen. */
+const defaultFetch: typeof fetch = (input, init) => globalThis.fetch(input, init)
+
+async function attempt(request: OutgoingRequest, source: ScopeSource, options: GuardOptions, drains: Drains): Promise<Response> {
+  const send = unguarded(options.fetch) ?? defaultFetch
+  const untouched = async (): Promise<Response> => send(request.url, request.init)
+  const path = new URL(request.url).pathname
+  const classified = wireOf(request.method, path)
+  if (classified === 'unbilled' || (classified === 'unknown' && isPassedThrough(path, options.passthrough))) return untouched()
+  const scope = scopeOf(source)
+  const asked = read(classified, request, path)
+  if (Refusal.isInstance(asked)) {
+    scope.refuse(asked)
+    return untouched()
+  }
+  const { wire, text } = asked
+  const { headers, body } = asked.request
+  headers.delete('content-length')
+  const call = await callOf(scope, asked, options)
+  if (call === undefined) return untouched()
+  const { hold, settlement } = await holdFor(scope, call, request.signal)
+  if (request.signal?.aborted === true) {
+    await settlement.release('the caller left before it was sent')
+    request.signal.throwIfAborted()
+  }
+  const prepared = wire.prepare(body, capFor(call, hold), options.outputCapField ?? 'max_completion_tokens')
+  const { unbilledStatuses, account } = options
+  const exchange: Exchange = { scope, wire, request: asked.request, call, settlement, drains, unbilledStatuses, account }
+  const init = { ...request.init, headers, body: prepared === body ? text : JSON.stringify(prepared) }
+  return exchangeOver(send, { ...request, init }, exchange)
+}
+
+/** The call that this request makes; `undefined` when it has no bound, and the scope only observes. */
+async function callOf(scope: Scope, { wire, text, request }: ReadRequest, options: GuardOptions): Promise<ModelCall | undefined> {
+  const { provider, maxInputTokens, defaultMaxOutputTokens } = options
+  return modelCall(scope, wire.modelOf(request), sha256(text), (known) => wire.bound(request, known), {
+    provider,
+    maxInputTokens,
+    defaultMaxOutputTokens,
+  })
+}
+
+/**
+ * The hold that pays for this attempt: the adapter's, if this task carries one of the same scope that nobody
+ * claimed and that covers what is really on the wire; else one of its own. In doubt it is held twice.
+ */
+async function holdFor(
+  scope: Scope,
+  { action, bound }: ModelCall,
+  signal: AbortSignal | undefined,
+): Promise<{ hold: Hold; settlement: Settlement }> {
+  const carried = ambient().hold as Hold | undefined
+  if (carried !== undefined && carried.state === 'held' && belongsTo(carried, scope)) {
+    const needed = worstOf(action, Math.min(bound.outputTokensPerChoice, carried.caps.maxOutputTokens ?? Infinity))
+    const covers = Object.entries(needed).every(([dimension, amount]) => amount <= (carried.amounts[dimension] ?? 0))
+    const settlement = covers ? carried.claim() : undefined
+    if (settlement !== undefined) return { hold: carried, settlement }
+  }
+  const hold = await scope.begin(action, signal === undefined ? {} : { signal })
+  return { hold, settlement: hold.claim()! }
+}
+
+function belongsTo({ owner }: Hold, { boot, agent, task, budget, also }: Scope): boolean {
+  const same = owner.boot === boot && owner.agent === agent && owner.task === task && owner.budget === budget
+  return same && String(owner.also) === String(also)
+}
+
+/** The cap to send: the kernel's, where the request has none or a larger one. */
+function capFor({ bound }: ModelCall, { caps }: Hold): number | undefined {
+  const granted = caps.maxOutputTokens ?? bound.outputTokensPerChoice
+  return bound.capSet && granted >= bound.outputTokensPerChoice ? undefined : granted
+}
+
+async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingRequest, exchange: Exchange): Promise<Response> {
+  const { settlement, drains } = exchange
+  // The caller's signal ends the caller's wait, not the exchange: what was sent may be billed, and only the
+  // answer says how much.
+  const upstream = new AbortController()
+  // Inside a function, so that a `fetch` that throws at once is no different from one that rejects.
+  const answer = (async () => send(url, { ...init, signal: upstream.signal }))()
+  let response: Response
+  try {
+    response = await orAborted(answer, signal)
+  } catch (error) {
+    if (signal?.aborted === true) {
+      drains.run(
+        upstream,
+        async () => void (await settleWhole(await answer, exchange)),
+        () => settlement.charge('the caller left before the answer came'),
+      )
+    } else if (isNeverSent(error)) await settlement.release('it was never sent')
+    else await settlement.charge(`the connection failed: ${faultOf(error)}`)
+    throw error
+  }
+  if (!response.ok) {
+    passAbortOn(signal, upstream, response.body)
+    await endFailed(response, exchange)
+    return response
+  }
+  if (response.body !== null && isEventStream(response, exchange)) {
+    return rebuilt(response, meteredStream(response.body, upstream, signal, exchange))
+  }
+  const whole = settleWhole(response, exchange)
+  try {
+    return rebuilt(response, await orAborted(whole, signal))
+  } catch (error) {
+    if (signal?.aborted !== true) await settlement.charge(`the answer broke off: ${faultOf(error)}`)
+    else
+      drains.run(
+        upstream,
+        async () => void (await whole),
+        () => settlement.charge('the caller left, and the answer broke off'),
+      )
+    throw error
+  }
+}
+
+/** Once an error has ended the hold, nothing is left to wait for without the caller: its abort is the upstream's. */
+function passAbortOn(signal: AbortSignal | undefined, upstream: AbortController, body: Response['body']): void {
+  // Listens only as long as there is a body: the signal may be that of a whole process, and see many answers.
+  if (signal !== undefined && body !== null) void aborted(signal, body).then(() => upstream.abort(signal.reason))
+}
+
+/** Reads a whole answer and settles it. Of an error, whose hold ends by its status alone, it reads nothing. */
+async function settleWhole(response: Response, exchange: Exchange): Promise<string> {
+  if (!response.ok) {
+    await endFailed(response, exchange)
+    await response.body?.cancel()
+    return ''
+  }
+  const text = await response.text()
+  await settleFound(exchange, isEventStream(response, exchange) ? findInEvents(text, exchange) : findInText(exchange.wire, text))
+  return text
+}
+
+/** Not every server names its streams: what was asked for as one and came as neither JSON nor a page is taken for one. */
+function isEventStream(response: Response, { wire, request }: Exchange): boolean {
+  const type = (response.headers.get('content-type') ?? '').toLowerCase()
+  return type.includes('text/event-stream') || (wire.isStream(request) && !/\bjson\b|html/.test(type))
+}
+
+/** What is not JSON is no answer with usage: it is charged at worst, and the caller sees what came. */
+function findInText(wire: Wire, text: string): Finding | undefined {
+  const answer = parsed(text)
+  return typeof answer === 'object' && answer !== null ? wire.findIn(answer as Body) : undefined
+}
+
+async function normalise(input: string | URL | Request, init: RequestInit = {}): Promise<OutgoingRequest> {
+  if (!(input instanceof Request))
+    return { url: String(input), method: (init.method ?? 'GET').toUpperCase(), init, signal: init.signal ?? undefined }
+  const { url, method, headers, redirect, credentials } = input
+  const signal = init.signal ?? input.signal
+  // Taken out of its stream, which could be neither measured nor sent again.
+  const body = input.body === null || init.body != null ? {} : { body: await input.arrayBuffer() }
+  const merged: RequestInit = { method, headers, redirect, credentials, ...body, ...init, signal }
+  return { url, method: (merged.method ?? 'GET').toUpperCase(), init: merged, signal }
+}
+
+/** A request that can be bounded, as far as its form goes. */
+interface ReadRequest {
+  readonly wire: Wire
+  readonly text: string
+  readonly request: WireRequest
+}
+
+/** Reads a request, or says why its worst case cannot be known. */
+function read(wire: Wire | 'unknown', { init }: OutgoingRequest, path: string): ReadRequest | Refusal {
+  if (wire === 'unknown') {
+    const wouldPass = `guardFetch(scope, { passthrough: ['${shortened(path)}'] }) if it costs nothing`
+    return unmetered(path, 'is not an endpoint that this version can meter, so it is refused', `To let it through: ${wouldPass}`, {
+      wouldPass,
+    })
+  }
+  const text = textOf(init.body)
+  if (text === undefined) return unmetered(path, 'has a body that is not text, so its worst case is not known', 'Send it as a JSON string')
+  const body = parsed(text)
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    return unmetered(path, 'has a body that is not a JSON object, so its worst case is not known', 'Send a JSON object')
+  // Headers that are none throw here, before anything is held.
+  return { wire, text, request: { path, headers: new Headers(init.headers), body: body as Body, bytes: Buffer.byteLength(text) } }
+}
+
+function unmetered(path: string, fault: string, fix: string, details: RefusalDetails = {}): Refusal {
+  return new Refusal('ERR_UNMETERED', `POST ${shortened(path)} ${fault}. ${fix}.`, { resource: shortened(path), ...details })
+}
+
+/** A path goes into records, which are kept for good, so it may not have any length. */
+function shortened(path: string): string {
+  return path.slice(0, 200)
+}
+
+/** Whole segments only: `embeddings` is not meant to open `/v1/my-embeddings`. */
+function isPassedThrough(path: string, ends: readonly string[] = []): boolean {
+  return ends.some((end) => path.endsWith(end.startsWith('/') ? end : `/${end}`))
+}
+
+function textOf(body: RequestInit['body']): string | undefined {
+  if (typeof body === 'string') return body
+  return body instanceof ArrayBuffer || ArrayBuffer.isView(body) ? new TextDecoder().decode(body) : undefined
+}
+
+/** JSON, or `undefined`, which no JSON stands for. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    // The error would quote the prompt; that it is no JSON says enough.
+    return undefined
+  }
+}
+
+/** The same response with another body. Its length and encoding are those of the body it had. */
+function rebuilt(response: Response, body: string | ReadableStream<Uint8Array>): Response {
+  const headers = new Headers(response.headers)
+  headers.delete('content-length')
+  headers.delete('content-encoding')
+  const copy = new Response(response.body === null ? null : body, { status: response.status, statusText: response.statusText, headers })
+  Object.defineProperty(copy, 'url', { value: response.url })
+  return copy
+}
+
+function refusalResponse(refusal: Refusal): Response {
+  return Response.json(refusalToBody(refusal), { status: refusal.status, headers: { 'x-should-retry': 'false' } })
+}
+
+/** The promise, or the reason of the signal, whichever is first. The promise goes on by itself. */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise
+  let abort!: () => void
+  const left = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+  })
+  try {
+    return await Promise.race([promise, left])
+  } finally {
+    signal.removeEventListener('abort', abort)
+    // It may still fail later, when nobody waits for it any more; whoever drains it deals with that.
+    promise.catch(() => undefined)
+  }
+}

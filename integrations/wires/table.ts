@@ -1,0 +1,16 @@
+// Which wire format a request speaks: known paths only. What is not known here is refused by the guard.
+
+import { chat } from './openai-chat.ts'
+import { responses } from './openai-responses.ts'
+import type { Wire } from './wire.ts'
+
+/** What a request is to the guard. */
+export type Classified = Wire | 'unbilled' | 'unknown'
+
+/** Finds the wire format of a request by its method and path. */
+export function wireOf(method: string, path: string): Classified {
+  if (method !== 'POST') return 'unbilled'
+  if (path.endsWith('/chat/completions')) return chat
+  if (path.endsWith('/responses')) return responses
+  return path.endsWith('/cancel') ? 'unbilled' : 'unknown'
+}

@@ -1,0 +1,83 @@
+// What the transport guard has to know of a wire format: how to bound a request, what to add to it, and where in an
+// answer the usage stands. One file per format; `table.ts` finds the one of a request.
+
+import type { BoundOptions, RequestBound } from '../../src/metering/worst-case/bound.ts'
+import type { Usage } from '../../src/waist/price.ts'
+
+/** JSON, as far as it is known to be an object. */
+export type Body = Readonly<Record<string, unknown>>
+
+/** A request, read once. */
+export interface WireRequest {
+  /** Of the URL. */
+  readonly path: string
+  readonly headers: Headers
+  readonly body: Body
+  /** Length of the body as it is sent, in UTF-8 bytes. */
+  readonly bytes: number
+}
+
+/** The usage of an answer, and what else tells its price. */
+export interface Finding {
+  readonly usage: Usage
+  readonly responseId?: string
+  readonly serviceTier?: string
+}
+
+/** Reads the events of one streamed answer as they pass. */
+export interface EventReader {
+  /** What is known so far, `undefined` as long as it could not be settled. */
+  readonly found: Finding | undefined
+  /** True once nothing that matters can come any more: many callers stop reading here, so here it is settled. */
+  readonly ended: boolean
+  /**
+   * Looks at the data of an event, `''` for one without.
+   *
+   * @returns Whether it is passed on; what is there only because `prepare` asked for it is not.
+   */
+  look(data: string): boolean
+}
+
+/** A wire format. */
+export interface Wire {
+  readonly name: string
+  /** The model of a request, and the service tier that it asks for. */
+  modelOf(request: WireRequest): { readonly id: string; readonly serviceTier?: string | undefined }
+  /** @throws {Refusal} {TypeError} {RangeError} For a request without a bound. */
+  bound(request: WireRequest, options: BoundOptions): RequestBound
+  /** The same request with this output cap, and asking for its usage. `cap` undefined: the request has a cap of its own. */
+  prepare(body: Body, cap: number | undefined, capField: string): Body
+  /** Whether the request asks for a stream. */
+  isStream(request: WireRequest): boolean
+  /** Finds the usage in the JSON body of an answer. */
+  findIn(answer: Body): Finding | undefined
+  /** Reads a streamed answer. `original`: the body as the caller wrote it. */
+  events(original: Body): EventReader
+}
+
+/** Longest id of a response, in UTF-16 code units. It goes into a record, and an endless one identifies nothing. */
+const MAX_ID_LENGTH = 256
+
+/** A finding, with id and tier where they are what they should be. */
+export function finding(usage: Usage | undefined, id: unknown, tier: unknown): Finding | undefined {
+  if (usage === undefined) return undefined
+  const isId = typeof id === 'string' && id.length <= MAX_ID_LENGTH && id.isWellFormed()
+  return { usage, ...(isId ? { responseId: id } : {}), ...(typeof tier === 'string' ? { serviceTier: tier } : {}) }
+}
+
+/** The data of an event as an object; `undefined` for what is none, which is the caller's to see and has no usage. */
+export function eventOf(data: string): Body | undefined {
+  try {
+    const parsed: unknown = JSON.parse(data)
+    return typeof parsed === 'object' && parsed !== null ? (parsed as Body) : undefined
+  } catch {
+    // The error would quote the answer; that it is no JSON says enough.
+    return undefined
+  }
+}
+
+/** What the body itself says of its model, as most formats have it. */
+export function modelInBody({ body }: WireRequest): { readonly id: string; readonly serviceTier?: string | undefined } {
+  const { model, service_tier: tier } = body
+  return { id: String(model), serviceTier: typeof tier === 'string' ? tier : undefined }
+}

@@ -1,0 +1,227 @@
+// The most that a model call can use and cost, from its request alone. Everything is rounded against the
+// caller: what cannot be counted here counts as the whole context window, and what has no bound is refused.
+
+import { assertAmount, type Amounts } from '../../lib/amounts.ts'
+import { Refusal } from '../../lib/errors.ts'
+import type { ModelPrice, Rates, TokenBucket } from '../../waist/price.ts'
+import { dearestRate, picoToNanoUsd } from '../prices.ts'
+import { INPUT_BUCKETS } from '../usage/totals.ts'
+
+/** Output tokens for each choice of a request that sets no cap; the caller then sends this as the cap. */
+export const DEFAULT_MAX_OUTPUT_TOKENS = 8_192
+
+// Anthropic puts a system prompt of its own before a request with tools, several hundred tokens long by its
+// page "Tool use with Claude". A short request has fewer bytes than that.
+const CLAUDE_TOOL_PROMPT_TOKENS = 1_024
+
+/** Models of chat completions that always search. */
+const SEARCHING_MODEL = /-search-(?:preview|api)\b|:online$/
+
+/** What bounds a request besides its body. Token counts are whole numbers. */
+export interface BoundOptions {
+  /** Most input tokens of a request that refers to something the client cannot count, over all turns of its hosted tools; your word for it. */
+  readonly maxInputTokens?: number | undefined
+  /** The model's, as in {@link ModelPrice}. */
+  readonly contextWindow?: number | undefined
+  /** @default 8192 */
+  readonly defaultMaxOutputTokens?: number | undefined
+  /** The most the model can put out, as in {@link ModelPrice}. */
+  readonly maxOutputTokens?: number | undefined
+}
+
+/** The most that a request can use. */
+export interface RequestBound {
+  /** At least the tokens of the input: the UTF-8 bytes of the whole body, or see `named`. */
+  readonly inputTokens: number
+  /** Reasoning included; the request's own cap, or the one to send with it. */
+  readonly outputTokensPerChoice: number
+  readonly choices: number
+  /** True when the request refers to what the client cannot count (an id, a file, an image, a hosted tool). */
+  readonly named: boolean
+  /** Names of the hosted tools it may use, as in `Usage.toolCalls`. */
+  readonly hostedTools: readonly string[]
+  /** True when the request set its output cap itself. */
+  readonly capSet: boolean
+  readonly model: string
+  /** Most calls of hosted tools, all together. @default 0 */
+  readonly maxToolCalls?: number
+  /** Output tokens for each choice on top of the cap: rejected tokens of a `prediction` are billed as output. @default 0 */
+  readonly predictedTokens?: number
+  /** @default false */
+  readonly inputAudio?: boolean
+  /** @default false */
+  readonly outputAudio?: boolean
+}
+
+/** What a request has in it, as far as its worst case depends on it; whoever reads a format makes one. */
+export interface RequestFacts {
+  readonly model: string
+  /** Its output caps by field, as it has them. The largest counts, since a provider may look at any of them. */
+  readonly caps: Readonly<Record<string, unknown>>
+  /** Its limit for calls of hosted tools, as it has it. */
+  readonly maxToolCalls?: unknown
+  /** True when it refers to what the client cannot count. */
+  readonly named: boolean
+  /** Names of the hosted tools it may use, each once. */
+  readonly hostedTools: readonly string[]
+  /** Whether it has tools of any kind: some providers write a prompt of their own for them. */
+  readonly hasTools: boolean
+  /** Whether it predicts its answer; rejected tokens are billed as output. @default false */
+  readonly predicts?: boolean
+  /** @default 1 */
+  readonly choices?: number
+  /** @default false */
+  readonly inputAudio?: boolean
+  /** @default false */
+  readonly outputAudio?: boolean
+}
+
+/**
+ * Bounds a request that was read already: what the bound of every wire format does
+ * with what it finds in a body.
+ *
+ * @param bytes At least as many as it has when it is sent, in UTF-8 bytes.
+ * @throws {Refusal} `ERR_UNMETERED` when something in it has no bound, saying what to set.
+ * @throws {TypeError | RangeError} When a cap is not one that a provider accepts.
+ */
+export function boundFacts(facts: RequestFacts, bytes: number, options: BoundOptions = {}): RequestBound {
+  const { model, hostedTools, maxToolCalls: limit, choices = 1, predicts = false, inputAudio = false, outputAudio = false } = facts
+  assertAmount('bytes', bytes)
+  for (const name of ['maxInputTokens', 'contextWindow', 'defaultMaxOutputTokens', 'maxOutputTokens'] as const)
+    if (options[name] !== undefined) assertAmount(name, options[name])
+  if (model === '') throw unmetered('The request names no model, so it has no price', 'Set `model` in the request')
+  if (SEARCHING_MODEL.test(model)) throw uncounted(model, ['web_search'])
+  const caps = Object.entries(facts.caps).flatMap(([field, cap]) => readCap(field, cap))
+  if (limit != null) assertAmount('max_tool_calls', limit)
+  const hosted = hostedTools.length > 0
+  if (hosted && limit == null)
+    throw unmetered(
+      `\`${model}\` may use hosted tools (${hostedTools.join(', ')}) without a limit, so its cost has no bound`,
+      'Set `max_tool_calls` in the request (in the AI SDK: `providerOptions.openai.maxToolCalls`)',
+    )
+  const maxToolCalls = hosted && limit != null ? limit : 0
+  const named = facts.named || hosted
+  // A prompt that Anthropic writes itself comes on top of what is sent.
+  const hidden = facts.hasTools && /claude/i.test(model) ? CLAUDE_TOOL_PROMPT_TOKENS : 0
+  return {
+    model,
+    inputTokens: named ? boundNamed(model, bytes, options, maxToolCalls + 1) : bytes + hidden,
+    outputTokensPerChoice:
+      caps.length > 0
+        ? Math.max(...caps)
+        : Math.min(options.maxOutputTokens ?? Infinity, options.defaultMaxOutputTokens ?? DEFAULT_MAX_OUTPUT_TOKENS),
+    capSet: caps.length > 0,
+    choices,
+    named,
+    hostedTools: [...hostedTools].sort(),
+    inputAudio,
+    outputAudio,
+    ...(hosted && { maxToolCalls }),
+    ...(predicts && { predictedTokens: bytes }),
+  }
+}
+
+/**
+ * What to hold for a request: `fixed` plus `perOutputToken` times its `outputTokensPerChoice`. `usd` is in
+ * nano-USD, at the dearest rate and tier that the bound can meet; every part is rounded up.
+ *
+ * @returns Without `usd` when the price is not known, or lacks a rate for something the request uses
+ *   (audio, any output): refuse that with `ERR_UNKNOWN_PRICE`.
+ * @throws {Refusal} `ERR_UNMETERED` when the price has no fee for a hosted tool, saying what to add.
+ * @throws {RangeError} When an amount is beyond 2^53 - 1.
+ */
+export function worstAmounts(
+  bound: RequestBound,
+  price: ModelPrice | undefined,
+): { readonly fixed: Amounts; readonly perOutputToken: Amounts } {
+  const predicted = (bound.predictedTokens ?? 0) * bound.choices
+  const tokens = bound.inputTokens + predicted
+  assertAmount('tokens', tokens)
+  const unpriced = { fixed: { tokens, calls: 1 }, perOutputToken: { tokens: bound.choices } }
+  if (price === undefined) return unpriced
+  const rates = price.dearest ?? price.rates
+  const fees = worstFees(bound, rates)
+  // An image or a file that is only named may be a video, whose sound is billed as audio.
+  const inputs: TokenBucket[] = INPUT_BUCKETS.filter(
+    (bucket) => bucket !== 'inputAudioTokens' || (bound.named && rates.tokens[bucket] !== undefined),
+  )
+  const input = dearestOf(rates, bound.inputAudio === true ? INPUT_BUCKETS : inputs, bound.inputTokens)
+  const outputs: TokenBucket[] = ['outputTokens', 'reasoningTokens']
+  const output = dearestOf(rates, bound.outputAudio === true ? [...outputs, 'outputAudioTokens'] : outputs, bound.inputTokens)
+  if (input === undefined || output === undefined) return unpriced
+  const fixed = rates.request + fees + input * BigInt(bound.inputTokens) + output * BigInt(predicted)
+  return {
+    fixed: { usd: picoToNanoUsd(fixed), tokens, calls: 1 },
+    perOutputToken: { usd: picoToNanoUsd(output * BigInt(bound.choices)), tokens: bound.choices },
+  }
+}
+
+/**
+ * The name under which a request's price is looked up: the model, or `model@priority` for a service tier
+ * that costs more. `fast` is OpenAI's other name for `priority`. `auto` means what the project is set to:
+ * for a project set to a dearer tier, override the price of the model itself.
+ */
+export function priceKey(model: string, serviceTier?: string | null): string {
+  if (serviceTier == null || ['', 'auto', 'default', 'standard', 'flex'].includes(serviceTier)) return model
+  return `${model}@${serviceTier === 'fast' ? 'priority' : serviceTier}`
+}
+
+function boundNamed(model: string, bytes: number, options: BoundOptions, turns: number): number {
+  if (options.maxInputTokens !== undefined) return options.maxInputTokens
+  if (options.contextWindow === undefined)
+    throw unmetered(
+      `The request to \`${model}\` refers to something that cannot be counted here, and the model's context window is not known`,
+      'Set `maxInputTokens`, or add `contextWindow` to the price of the model',
+    )
+  const tokens = Math.max(options.contextWindow, bytes) * turns
+  assertAmount('inputTokens', tokens)
+  return tokens
+}
+
+function dearestOf(rates: Rates, buckets: readonly TokenBucket[], inputTokens: number): bigint | undefined {
+  let dearest = 0n
+  for (const bucket of buckets) {
+    const rate = rates.tokens[bucket]
+    if (rate === undefined) return undefined
+    const pico = dearestRate(rate, inputTokens)
+    if (pico > dearest) dearest = pico
+  }
+  return dearest
+}
+
+/** Which tool takes the calls is the model's choice, so all of them cost the dearest fee. */
+function worstFees(bound: RequestBound, rates: Rates): bigint {
+  let fee = 0n
+  for (const tool of bound.hostedTools) {
+    if (!Object.hasOwn(rates.tools, tool))
+      throw unmetered(
+        `No fee is known for the hosted tool \`${tool}\` on \`${bound.model}\``,
+        `Add it to the price of the model: toolUsdPerThousand: { '${tool}': 0 }`,
+      )
+    if (rates.tools[tool]! > fee) fee = rates.tools[tool]!
+  }
+  if (fee > 0n && bound.maxToolCalls === undefined)
+    throw unmetered(`\`${bound.model}\` may call hosted tools that have a fee, without a limit`, 'Set `maxToolCalls`')
+  return fee * BigInt(bound.maxToolCalls ?? 0)
+}
+
+function readCap(field: string, cap: unknown): readonly number[] {
+  if (cap == null) return []
+  assertAmount(field, cap)
+  // Some servers take 0 for "no limit".
+  if (cap === 0) throw new RangeError(`Expected \`${field}\` to be at least 1, got 0.`)
+  return [cap]
+}
+
+/** Says no to hosted tools whose calls no answer counts. */
+export function uncounted(model: string, tools: readonly string[]): Refusal {
+  return unmetered(
+    `\`${model}\` would use hosted tools (${tools.join(', ')}), and a chat completion does not say how often it did`,
+    'Use the Responses API with `max_tool_calls`',
+  )
+}
+
+/** Says no to what has no bound, and how it would have one. */
+export function unmetered(fault: string, fix: string): Refusal {
+  return new Refusal('ERR_UNMETERED', `${fault}. ${fix}.`, { wouldPass: fix })
+}
