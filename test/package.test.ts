@@ -129,11 +129,59 @@ describe('package', () => {
     60_000,
   )
 
+  test.each([
+    ['edge-light', 'holdfast/ai-sdk', 'holdfastMiddleware'],
+    ['workerd', 'holdfast/openai', 'wrapOpenAI'],
+    ['edge-light', 'holdfast', 'openKernel'],
+  ])(
+    'a bundle for %s that has %s in it says that it needs Node.js, and asks for nothing of Node',
+    async (condition, entry, name) => {
+      const bundle = await bundled(condition, `import { ${name} } from '${entry}'; export default ${name}`)
+      expect(bundle).not.toMatch(/node:|from ['"]/)
+      const program = `import(${JSON.stringify(`data:text/javascript,${encodeURIComponent(bundle)}`)}).catch((error) => console.log(error.message))`
+      expect(run(process.execPath, ['-e', program], project)).toContain('holdfast runs on the Node.js runtime only')
+    },
+    60_000,
+  )
+
+  test('a bundle for Node has the entry itself', async () => {
+    expect(await bundled('node', `import { wrapOpenAI } from 'holdfast/openai'; export default wrapOpenAI`)).toMatch(/node:async_hooks/)
+  }, 60_000)
+
+  test('what bundles for edge runtimes get in the place of an entry has every name of it, so that they link', async () => {
+    const stub = readFileSync(join(ROOT, 'src/lib/node-only.ts'), 'utf8')
+    for (const entry of entries.filter((one) => one !== './testing')) {
+      const { default: file, 'edge-light': edge, workerd } = manifest.exports[entry] as Record<string, string>
+      expect([edge, workerd]).toEqual(['./dist/src/lib/node-only.js', './dist/src/lib/node-only.js'])
+      const names = Object.keys((await import(join(ROOT, file!))) as object)
+      expect(names.filter((name) => !stub.includes(` as ${name},`))).toEqual([])
+    }
+  })
+
   test('versions that the code names are those of the manifests', () => {
     expect(VERSION).toBe(manifest.version)
     expect(GENAI_PRICES_VERSION).toBe(manifest.dependencies['@pydantic/genai-prices'])
   })
 })
+
+/** A program of the stranger's project, bundled under a condition of resolution. */
+async function bundled(condition: string, program: string): Promise<string> {
+  const entry = join(project, `${condition}.mjs`)
+  writeFileSync(entry, program)
+  const result = await build({
+    root: project,
+    configFile: false,
+    logLevel: 'silent',
+    resolve: { conditions: [condition, 'import', 'default'] },
+    build: {
+      write: false,
+      lib: { entry, formats: ['es'], fileName: 'bundle' },
+      rolldownOptions: { external: (id) => id.startsWith('node:') || id === '@pydantic/genai-prices' },
+    },
+  })
+  const [{ output }] = result as unknown as [{ output: readonly { code: string }[] }]
+  return output.map(({ code }) => code).join('\n')
+}
 
 /** The peers as their owner would have installed them, from this repository. */
 function linkPeers(): void {
