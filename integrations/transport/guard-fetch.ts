@@ -2,7 +2,7 @@
 // attempt is held before it leaves and settled from the usage on its own wire, whoever made it and why.
 
 import { aborted } from 'node:util'
-import { ambient } from '../../src/lib/ambient.ts'
+import { ambient, withAmbient } from '../../src/lib/ambient.ts'
 import { findRefusal, Refusal, refusalToBody, type RefusalDetails } from '../../src/lib/errors.ts'
 import { sha256 } from '../../src/lib/ids.ts'
 import type { Hold, Settlement } from '../../src/waist/hold.ts'
@@ -161,8 +161,9 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingR
   // The caller's signal ends the caller's wait, not the exchange: what was sent may be billed, and only the
   // answer says how much.
   const upstream = new AbortController()
-  // Inside a function, so that a `fetch` that throws at once is no different from one that rejects.
-  const answer = (async () => send(url, { ...init, signal: upstream.signal }))()
+  // Inside a function, so that a `fetch` that throws at once is no different from one that rejects. Whoever watches
+  // for escapes finds in the task that this request is held.
+  const answer = withAmbient({ attempt: settlement }, async () => send(url, { ...init, signal: upstream.signal }))
   let response: Response
   try {
     response = await orAborted(answer, signal)

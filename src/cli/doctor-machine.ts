@@ -26,6 +26,7 @@ export interface Check {
     | 'budgets'
     | 'frozen'
     | 'enforcement'
+    | 'escapes'
     | 'chains'
   readonly result: 'ok' | 'warn' | 'fail'
   readonly message: string

@@ -3,6 +3,7 @@
 import type { Command } from 'commander'
 import { CLAIMS, type Claim } from '../kernel/claims.ts'
 import { checkDirectory, checkFileSystem, checkNode, checkSync, type Check } from './doctor-machine.ts'
+import { checkEscapes } from './doctor-escapes.ts'
 import { checkChains, checkStore } from './doctor-store.ts'
 import { canWriteFile, canWriteStore, levelsReached, userName, type Level } from './doctor-levels.ts'
 import { reports, type GlobalOptions, type Report } from './output.ts'
@@ -51,7 +52,7 @@ async function examine(place: Place): Promise<readonly Check[]> {
   const machine = [checkNode(process.versions.node), checkDirectory(data)]
   // Without a directory there is nothing else to look at, and nothing may be created; a store may be elsewhere.
   if (machine.at(-1)!.id === 'data-missing') return store === undefined ? machine : [...machine, ...(await checkStore(place))]
-  return [...machine, checkFileSystem(data), checkSync(data), ...(await checkStore(place)), await checkChains(place)]
+  return [...machine, checkFileSystem(data), checkSync(data), ...(await checkStore(place)), await checkChains(place), checkEscapes(data)]
 }
 
 /** Whoever can reach a server with what stands on this command line can change what is on it. */

@@ -82,6 +82,15 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
     }
   }
 
+  function recordEscape(message: string): void {
+    try {
+      const { agent, task } = owner
+      log.append('event', { type: 'escape', agent, task, ...about, message })
+    } catch (error) {
+      emit({ type: 'audit-gap', message: `An escape of hold ${grant.holdId} could not be recorded: ${String(error)}` })
+    }
+  }
+
   // What an HTTP attempt says of its hold is final.
   const byAttempt: Settlement = {
     async settle(used, answer) {
@@ -99,6 +108,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
     const message = `The framework counted ${JSON.stringify(expected)} for hold ${grant.holdId}, the wire says ${JSON.stringify(ended.used)}; the wire counts.`
     expected = undefined
     emit({ type: 'escape', message })
+    recordEscape(message)
   }
 
   const hold: Hold = {

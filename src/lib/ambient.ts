@@ -11,6 +11,8 @@ export interface Ambient {
   readonly run?: object
   /** The hold of the model call that is being made. */
   readonly hold?: object | undefined
+  /** The HTTP attempt that a transport guard has held and sends. */
+  readonly attempt?: object
 }
 
 const KEY = Symbol.for('holdfast.ambient.1')

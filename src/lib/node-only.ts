@@ -42,6 +42,7 @@ export {
   none as toolApproval,
   none as verifyAudit,
   none as verifyBackup,
+  none as watchEscapes,
   none as wrapOpenAI,
 }
 

@@ -1,0 +1,202 @@
+// The escape alarm on real sockets: a provider, a kernel, and clients with and without holdfast beside each other.
+
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import OpenAI from 'openai'
+import { describe, expect, test } from 'vitest'
+import { watchEscapes } from '../../integrations/escapes.ts'
+import { wrapOpenAI } from '../../integrations/openai.ts'
+import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
+import type { DoctorJson } from '../../src/cli/doctor.ts'
+import { fileStore, memoryStore, openKernel, type Kernel, type KernelEvent, type Scope } from '../../src/index.ts'
+import { startProvider, type SimulatedProvider } from '../../src/testing/provider.ts'
+import { cliJson } from '../cli/cli-bench.ts'
+
+interface Site {
+  readonly kernel: Kernel
+  readonly scope: Scope
+  readonly provider: SimulatedProvider
+  readonly host: string
+  readonly events: readonly KernelEvent[]
+}
+
+const BODY = { model: 'gpt-4o-mini', max_completion_tokens: 9, messages: [{ role: 'user' as const, content: 'hello' }] }
+
+async function onSite(run: (site: Site) => Promise<void>, data?: string): Promise<void> {
+  const events: KernelEvent[] = []
+  const provider = await startProvider()
+  const kernel = await openKernel({
+    store: data === undefined ? memoryStore() : fileStore(data),
+    budgets: { acme: { usd: 1 } },
+    onEvent: (event) => events.push(event),
+  })
+  const scope = kernel.scope({ agent: 'watcher', task: 'watch', budget: 'acme' })
+  try {
+    await run({ kernel, scope, provider, host: new URL(provider.baseURL).host, events })
+  } finally {
+    await kernel.close()
+    await provider.close()
+  }
+}
+
+const escapesOf = ({ events }: Site): readonly string[] => events.flatMap(({ type, message }) => (type === 'escape' ? [message] : []))
+
+/** Runs with the alarm on, and takes it off again. */
+async function watched(site: Site, run: () => Promise<unknown>): Promise<readonly string[]> {
+  const stop = watchEscapes(site.scope, { hosts: [site.host] })
+  try {
+    await run()
+  } finally {
+    stop()
+  }
+  return escapesOf(site)
+}
+
+const rawClient = ({ provider }: Site): OpenAI => new OpenAI({ apiKey: 'none', baseURL: provider.baseURL, maxRetries: 0 })
+
+describe('the escape alarm', () => {
+  test('reports a client without holdfast, as an event and in the audit chain, and says what to do', async () => {
+    await onSite(async (site) => {
+      const escapes = await watched(site, () => rawClient(site).chat.completions.create(BODY))
+      expect(escapes).toEqual([
+        `POST /v1/chat/completions went to ${site.host} without a hold: no budget knows of it. Put guardFetch(scope) under the client that sent it.`,
+      ])
+      const records = site.kernel.auditLines.map((line) => JSON.parse(line) as Record<string, unknown>)
+      expect(records.filter(({ type }) => type === 'escape')).toMatchObject([{ kind: 'event', agent: 'watcher', message: escapes[0] }])
+    })
+  })
+
+  test('says nothing of calls that were held, streamed, in parallel and from several clients', async () => {
+    await onSite(async (site) => {
+      const client = wrapOpenAI(rawClient(site), site.scope)
+      const escapes = await watched(site, async () => {
+        await Promise.all(Array.from({ length: 20 }, () => client.chat.completions.create(BODY)))
+        for await (const _ of await client.chat.completions.create({ ...BODY, stream: true })) void _
+        await client.responses.create({ model: 'gpt-4o-mini', max_output_tokens: 20, input: 'hello' })
+        await site.scope.run({ kind: 'model', resource: 'gpt-4o-mini', worst: { usd: 100 } }, () =>
+          rawClient(site).chat.completions.create(BODY),
+        )
+      })
+      expect(site.provider.bill().requests).toBe(23)
+      expect(escapes).toEqual([])
+    })
+  })
+
+  test('finds the one raw call among many held ones, and not what costs nothing', async () => {
+    await onSite(async (site) => {
+      const client = wrapOpenAI(rawClient(site), site.scope)
+      const escapes = await watched(site, async () => {
+        const held = Array.from({ length: 10 }, () => client.chat.completions.create(BODY))
+        await Promise.all([...held, rawClient(site).chat.completions.create(BODY), fetch(`${site.provider.baseURL}/models`)])
+      })
+      expect(escapes).toHaveLength(1)
+    })
+  })
+
+  test('counts a second request under one hold: a retry below an adapter, and a fetch that sends twice', async () => {
+    await onSite(async (site) => {
+      const raw = rawClient(site)
+      const below = await watched(site, () =>
+        site.scope.run({ kind: 'model', resource: 'gpt-4o-mini', worst: { usd: 100 } }, async () => {
+          await raw.chat.completions.create(BODY)
+          await raw.chat.completions.create(BODY)
+        }),
+      )
+      expect(below).toHaveLength(1)
+      const twice: typeof fetch = async (url, init) => {
+        await (await fetch(url, init)).text()
+        return fetch(url, init)
+      }
+      const client = new OpenAI({ apiKey: 'none', baseURL: site.provider.baseURL, fetch: guardFetch(site.scope, { fetch: twice }) })
+      expect(await watched(site, () => client.chat.completions.create(BODY))).toHaveLength(2)
+    })
+  })
+
+  test('sees node:http as well, and belongs to the scope of the task that called', async () => {
+    await onSite(async (site) => {
+      const other = site.kernel.scope({ agent: 'other', task: 'watch', budget: 'acme' })
+      await watched(site, () =>
+        other.enter(async () => {
+          const sent = request(`${site.provider.baseURL}/chat/completions?key=secret`, { method: 'POST' })
+          sent.end(JSON.stringify(BODY))
+          const [response] = (await once(sent, 'response')) as [NodeJS.ReadableStream]
+          response.resume()
+          await once(response, 'end')
+        }),
+      )
+      expect(escapesOf(site)).toHaveLength(1)
+      expect(escapesOf(site)[0]).not.toContain('secret')
+      expect(site.kernel.auditLines.filter((line) => line.includes('"escape"')).map((line) => JSON.parse(line) as object)).toMatchObject([
+        { agent: 'other' },
+      ])
+    })
+  })
+
+  test('reports a WebSocket to a provider, which nothing can hold', async () => {
+    await onSite(async (site) => {
+      const server = createServer()
+      server.on('upgrade', ({ headers }, socket) => {
+        const accept = createHash('sha1').update(`${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+        socket.write(
+          `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+        )
+        socket.on('data', () => socket.end())
+        socket.on('error', () => socket.destroy())
+      })
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
+      const stop = watchEscapes(site.scope, { hosts: [host] })
+      const socket = new WebSocket(`ws://${host}/v1/realtime?model=gpt-realtime`)
+      await once(socket, 'open')
+      socket.close()
+      stop()
+      server.close()
+      expect(escapesOf(site)).toHaveLength(1)
+      expect(escapesOf(site)[0]).toMatch(/^A WebSocket to \/v1\/realtime went to/)
+    })
+  })
+
+  test('reports a place with its 1st, 10th and 100th request, so that an alarm does not become a flood', async () => {
+    await onSite(async (site) => {
+      const raw = rawClient(site)
+      const escapes = await watched(site, async () => {
+        for (let sent = 0; sent < 100; sent++) await raw.chat.completions.create(BODY)
+      })
+      expect(escapes).toHaveLength(3)
+      expect(escapes[2]).toContain('It is the 100th of this process.')
+    })
+  })
+
+  test('is silent about hosts that are no provider’s, and after it was ended', async () => {
+    await onSite(async (site) => {
+      const stop = watchEscapes(site.scope)
+      await rawClient(site).chat.completions.create(BODY)
+      stop()
+      await watched(site, async () => undefined)
+      await rawClient(site).chat.completions.create(BODY)
+      expect(escapesOf(site)).toEqual([])
+    })
+  })
+
+  test('is a line of `holdfast doctor`, with the last report and what to do', async () => {
+    const data = mkdtempSync(join(tmpdir(), 'holdfast-escapes-'))
+    const looks = async () => (await cliJson<DoctorJson>(['doctor', '--data', data])).checks.find(({ id }) => id === 'escapes')
+    try {
+      await onSite(async () => undefined, data)
+      expect(await looks()).toMatchObject({ result: 'ok' })
+      await onSite((site) => watched(site, () => rawClient(site).chat.completions.create(BODY)).then(() => undefined), data)
+      expect(await looks()).toMatchObject({
+        result: 'warn',
+        message: expect.stringMatching(/^1 report of calls.*\n.*POST \/v1\/chat\/completions/) as string,
+      })
+    } finally {
+      rmSync(data, { recursive: true, force: true })
+    }
+  })
+})
