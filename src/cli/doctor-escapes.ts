@@ -18,7 +18,7 @@ export function checkEscapes(data: string): Check {
   return {
     id: 'escapes',
     result: 'warn',
-    message: `${count} of calls that went past holdfast or were counted differently\nthe last, ${timeOf(last.t)}: ${String(last['message'])}`,
+    message: `${count} of calls that went past holdfast or were counted differently\nthe last, ${timeOf(last.t)}: ${JSON.stringify(last['message'])}`,
     todo: 'See all of them: holdfast audit tail -n 1000. Ways around and what closes them: docs/escapes.md',
   }
 }

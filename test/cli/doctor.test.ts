@@ -55,6 +55,7 @@ describe('a sound set-up', () => {
       'ok  0 processes, none silent with open holds',
       'ok  1 budget, all balanced: limit = free + spent + suspense + out + kids',
       'ok  1 audit chain with 3 records, all hold',
+      'ok  no escape is on record; watchEscapes (holdfast/escapes) reports what it sees',
     ])
     expect(against).toMatch(/^Against whom$/m)
     expect(everythingIn(data)).toEqual(before)
@@ -75,6 +76,7 @@ describe('a sound set-up', () => {
       'processes ok',
       'budgets ok',
       'chains ok',
+      'escapes ok',
     ])
     expect(report.levels.map(({ level, reached }) => [level, reached])).toEqual([
       [1, true],
