@@ -27,7 +27,7 @@ export interface ChainOptions {
 export interface Chain extends Log {
   /** Whether its file is locked as long as this process lives, so that a successor can know that it is dead. */
   readonly locked: boolean
-  /** The lines of a chain in memory, the newest 10,000; of a file: none. */
+  /** The lines of a chain in memory, the newest 10,000 and up to a thousand more; of a file: none. */
   readonly lines: readonly string[]
   /** Writes the store head that no record has carried yet. */
   flush(): void
@@ -38,6 +38,8 @@ export interface Chain extends Log {
 /** Locks of chains that ended with something left; the operating system lets go of them with the process. */
 const KEPT = new Set<ChainLock>()
 const MAX_MEMORY_LINES = 10_000
+/** Removing the first of many moves all others, so they go by the thousand. */
+const LINES_REMOVED = 1_000
 /** Fields that are the record's own; the others of its frame win over what a caller passes. */
 const OWN_FIELDS = ['h', 'store', 'wall'] as const
 /** How long an acknowledged store head may wait for the next record to carry it, ms. */
@@ -73,7 +75,7 @@ export function openChain({ boot, clock, wall, directory, durable }: ChainOption
     })
     if (file === undefined) {
       lines.push(record.line)
-      if (lines.length > MAX_MEMORY_LINES) lines.shift()
+      if (lines.length >= MAX_MEMORY_LINES + LINES_REMOVED) lines.splice(0, LINES_REMOVED)
     } else file.write(`${record.line}\n`)
     // Only now: a record that could not be written is not part of the chain.
     count += 1

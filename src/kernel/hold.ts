@@ -11,6 +11,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { Answer, Hold, Settlement } from '../waist/hold.ts'
 import type { Log } from '../waist/log.ts'
 import type { KernelEvent } from './events.ts'
+import type { RecentIds } from './recent-ids.ts'
 import type { Reports } from './reports.ts'
 
 /** What all holds of a kernel share. */
@@ -21,13 +22,11 @@ export interface HoldContext {
   readonly reports: Reports
   readonly holdDeadlineMs: number
   readonly emit: (event: KernelEvent) => void
-  /** Response ids that an HTTP attempt has paid for, newest last. */
-  readonly paidResponses: Set<string>
+  /** Response ids that an HTTP attempt has paid for. */
+  readonly paidResponses: RecentIds
   /** Holds that have not ended, claimed or not; `close` charges them. */
   readonly open: Set<Settlement>
 }
-
-const MAX_PAID_RESPONSES = 10_000
 
 type Ended = { readonly how: 'settled' | 'released' | 'charged'; readonly used: Amounts }
 
@@ -95,7 +94,7 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
   const byAttempt: Settlement = {
     async settle(used, answer) {
       assertAmounts('usage', used)
-      if (answer?.responseId !== undefined && answer.responseId !== '') remember(paidResponses, answer.responseId)
+      if (answer?.responseId !== undefined && answer.responseId !== '') paidResponses.add(answer.responseId)
       await end('settled', complete(grant, used), { answer })
       compare()
     },
@@ -167,9 +166,4 @@ function overrunMessage({ holdId, amounts, path }: Grant, used: Amounts, overrun
     over: 'What no free money covered is counted beside the limit: this process only observes.',
   }[overrun]
   return `Hold ${holdId} used ${JSON.stringify(used)}, more than its worst case ${JSON.stringify(amounts)}: a price or a bound is wrong. ${consequence}`
-}
-
-function remember(ids: Set<string>, id: string): void {
-  ids.add(id)
-  if (ids.size > MAX_PAID_RESPONSES) ids.delete(ids.values().next().value!)
 }

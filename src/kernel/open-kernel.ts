@@ -32,6 +32,7 @@ import { createOperator, type Operator } from './operator.ts'
 import { assertPromise, type Assumed, type Promised } from './promise.ts'
 import { createReadings, type Readings } from './readings.ts'
 import { createReports, sleepUnref } from './reports.ts'
+import { createRecentIds } from './recent-ids.ts'
 import { createScope, type ScopeContext } from './scope.ts'
 import { createSuccessor } from './successor.ts'
 
@@ -126,6 +127,8 @@ export interface Kernel extends AsyncDisposable, Operator, Readings {
   close(): Promise<void>
 }
 
+/** Answers that were paid by an HTTP attempt, and may still be reported by the adapter above it. */
+const MAX_PAID_RESPONSES = 10_000
 const CLOSE_DRAIN_MS = 5_000
 /** The leases of a process are looked at, and their spending reported, as often as it renews itself. */
 const TICK_SHARE = 0.3
@@ -256,7 +259,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     reports,
     holdDeadlineMs,
     emit,
-    paidResponses: new Set<string>(),
+    paidResponses: createRecentIds(MAX_PAID_RESPONSES),
     open: new Set<Settlement>(),
     beginning: new Set<Promise<Hold>>(),
     gates,
