@@ -3,6 +3,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { ToolMessage } from '@langchain/core/messages'
+import { raceWithSignal } from '@langchain/core/runnables'
 import { ToolInputParsingException, isRunnableToolLike } from '@langchain/core/tools'
 import { interopSafeParseAsync, isInteropZodSchema } from '@langchain/core/utils/types'
 import type { TaskConfig } from './task.ts'
@@ -43,7 +44,7 @@ function structured(tool: AnyTool, around: (call: ToolCall) => Promise<unknown>)
   const { invoke } = tool
   const copy = twin(tool, {
     async [CALL](args: unknown, manager: unknown, config: TaskConfig = {}) {
-      const body = async (): Promise<unknown> => drained(await tool[CALL]!(args, manager, config), manager)
+      const body = async (): Promise<unknown> => drained(await whileWanted(config, async () => tool[CALL]!(args, manager, config)), manager)
       return around({ tool, args, sent: sentTo(tool, config), callId: config.toolCall?.id, config, body })
     },
     ...(invoke === undefined ? {} : { invoke: remembering(tool, invoke) }),
@@ -56,13 +57,36 @@ function runnable(tool: AnyTool, around: (call: ToolCall) => Promise<unknown>): 
   return twin(tool, {
     async invoke(input: unknown, config: TaskConfig = {}) {
       if (!isCall(input))
-        return around({ tool, args: input, sent: undefined, callId: undefined, config, body: () => tool.invoke!(input, config) })
+        return around({
+          tool,
+          args: input,
+          sent: undefined,
+          callId: undefined,
+          config,
+          body: () => whileWanted(config, async () => tool.invoke!(input, config)),
+        })
       const args = await parsed(tool, input.args)
       // What is given without a call around it is not read again, so what was judged is what the tool gets.
       const given = isRunnableToolLike(tool) ? args : { ...input, args }
-      return around({ tool, args, sent: input.args, callId: input.id, config, body: () => tool.invoke!(given, config) })
+      return around({
+        tool,
+        args,
+        sent: input.args,
+        callId: input.id,
+        config,
+        body: () => whileWanted(config, async () => tool.invoke!(given, config)),
+      })
     },
   })
+}
+
+/**
+ * Runs a tool for as long as its caller is there. LangChain's own race with the signal is lost when the signal was
+ * aborted before it began: its promise never settles then, and what was held for the call would stay held.
+ */
+async function whileWanted({ signal }: TaskConfig, run: () => Promise<unknown>): Promise<unknown> {
+  signal?.throwIfAborted()
+  return raceWithSignal(run(), signal)
 }
 
 function isCall(input: unknown): input is { readonly args?: unknown; readonly id?: string } {

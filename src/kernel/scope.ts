@@ -240,6 +240,10 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   const run: Scope['run'] = async (action, fn, usageOf, answerOf, options) => {
     return inRun(async () => {
       const hold = await begin(action, options)
+      if (options?.signal?.aborted === true) {
+        await hold.release('the caller left before it ran')
+        throw options.signal.reason
+      }
       let result, used, answer
       try {
         // A model call inside of a tool is not what the tool's hold pays for.

@@ -7,6 +7,7 @@
 import { runCase, type IntegrationAdapter, type IntegrationCase } from './integration-bench.ts'
 import { faultCases } from './integration-faults.ts'
 import { moneyCases } from './integration-money.ts'
+import { parallelCases } from './integration-parallel.ts'
 import { toolCases } from './integration-tools.ts'
 import { transparencyCases } from './integration-transparency.ts'
 import type { RegisterTest, Waiver } from './store-suite.ts'
@@ -19,7 +20,7 @@ export interface IntegrationSuiteOptions extends IntegrationAdapter {
   readonly waive?: readonly Waiver[]
 }
 
-const CASES: readonly IntegrationCase[] = [...moneyCases, ...faultCases, ...toolCases, ...transparencyCases]
+const CASES: readonly IntegrationCase[] = [...moneyCases, ...faultCases, ...toolCases, ...parallelCases, ...transparencyCases]
 
 /**
  * Registers the tests of the integration contract. Each one has a provider and a kernel of its own, so they may

@@ -54,6 +54,29 @@ describe('an action', () => {
     expect(lines()).toHaveLength(before + 2)
   })
 
+  test('whose caller left while it was asked about does not run, and costs nothing', async () => {
+    const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+    const controller = new AbortController()
+    let ran = false
+    const running = scope.run(
+      { kind: 'tool', resource: 'send', worst: { calls: 1 } },
+      async () => void (ran = true),
+      undefined,
+      undefined,
+      { signal: controller.signal },
+    )
+    // Its money is being set aside: nobody looks at the signal any more before it is there.
+    await Promise.resolve()
+    controller.abort(new Error('the caller left'))
+    await expect(running).rejects.toThrow('the caller left')
+    expect(ran).toBe(false)
+    await kernel.flush()
+    expect((await kernel.budgets('acme')).map(({ spent, out }) => [spent, out])).toEqual([
+      [0, 0],
+      [0, 0],
+    ])
+  })
+
   test('an approval may last thirty days, and not a millisecond longer', async () => {
     const approval = { agent: 'a', tool: 'send', argsHash: 'h'.repeat(43), by: 'me' }
     await kernel.approve({ ...approval, expiresInMs: 30 * 24 * 3_600_000 })
