@@ -5,11 +5,11 @@ import type { Amounts } from '../../src/lib/amounts.ts'
 import { canonicalJson } from '../../src/lib/canonical-json.ts'
 import { Refusal } from '../../src/lib/errors.ts'
 import { sha256 } from '../../src/lib/ids.ts'
-import { costNanoUsd, unknownPriceFix } from '../../src/metering/prices.ts'
+import { costNanoUsd, costSource, unknownPriceFix } from '../../src/metering/prices.ts'
 import { totalTokens } from '../../src/metering/usage/totals.ts'
-import { priceKey, worstAmounts, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
+import { paidKey, priceKey, worstAmounts, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
 import type { Action } from '../../src/waist/action.ts'
-import type { ModelPrice, Usage } from '../../src/waist/price.ts'
+import type { ModelPrice, Unit, Usage } from '../../src/waist/price.ts'
 import type { Scope } from '../../src/waist/scope.ts'
 
 /**
@@ -48,12 +48,15 @@ export async function modelCall(
   { provider, ...given }: ModelCallOptions,
 ): Promise<ModelCall | undefined> {
   const prices = await scope.prices()
-  const priceOf = (serviceTier: string | undefined): ModelPrice | undefined => prices.find(priceKey(model.id, serviceTier), provider)
-  const price = priceOf(model.serviceTier)
+  const price = prices.find(priceKey(model.id, model.serviceTier), provider)
   const { contextWindow, maxOutputTokens } = price ?? {}
   const worst = boundOrRefuse(scope, model.id, args, () => {
     const bound = boundOf({ ...given, contextWindow, maxOutputTokens })
-    return { bound, most: worstAmounts(bound, price), least: worstAmounts({ ...bound, inputTokens: 1, named: false }, price) }
+    return {
+      bound,
+      most: worstAmounts(bound, price),
+      least: worstAmounts({ ...bound, inputTokens: Math.min(1, bound.inputTokens), named: false }, price),
+    }
   })
   if (worst === undefined) return undefined
   const { bound, most, least } = worst
@@ -66,18 +69,20 @@ export async function modelCall(
     worst: fixed,
     output: { tokens, minTokens: bound.capSet ? tokens : Math.min(tokens, MIN_OUTPUT_TOKENS), perToken: perOutputToken },
     smallest: sum(least.fixed, least.perOutputToken),
-    ...('usd' in fixed ? {} : { unpriced: `The price of \`${model.id}\` is not known. ${unknownPriceFix(model.id)}` }),
+    ...('usd' in fixed
+      ? {}
+      : { unpriced: `The price of \`${model.id}\` is not known. ${unknownPriceFix(model.id, Object.keys(bound.units ?? {}) as Unit[])}` }),
   }
   return {
     action,
     bound,
     used(usage, serviceTier) {
       // The tier that answered is the one that is billed, whatever was asked for.
-      const paid = serviceTier === undefined ? price : priceOf(serviceTier)
+      const paid = serviceTier === undefined ? price : prices.find(paidKey(model.id, serviceTier), provider)
       const counted = { tokens: totalTokens(usage), calls: 1 }
       if (price === undefined) return { amounts: counted }
       const usd = paid === undefined ? undefined : costOrNone(paid, usage)
-      return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: paid!.source }
+      return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: costSource(paid!, usage) }
     },
   }
 }

@@ -1,6 +1,13 @@
 // What was used, and what it costs, as types: metering reads and computes them, scopes hand them on.
 
 /**
+ * What is billed by another measure than tokens, each counted in whole numbers: `images` by the piece, `audioMs` and
+ * `videoMs` in milliseconds (begun ones count), `characters` as the provider counts them, `pages` of a document,
+ * `searches` of a search or rerank endpoint.
+ */
+export type Unit = 'images' | 'audioMs' | 'videoMs' | 'characters' | 'pages' | 'searches'
+
+/**
  * What one call used. The token buckets are disjoint: `inputTokens` has neither cached nor audio tokens in
  * it, `outputTokens` neither reasoning nor audio. All are whole numbers from 0 to 2^53 - 1.
  */
@@ -16,12 +23,32 @@ export interface Usage {
   /** Cached or not: providers say how much audio there was, and not always how much of it was cached. */
   readonly inputAudioTokens: number
   readonly outputAudioTokens: number
+  /**
+   * Images in, where the provider tells them from text, be it 0. Absent: it does not, and `inputTokens`, which may have
+   * them in it, cost the dearer of both.
+   */
+  readonly inputImageTokens?: number
+  /** Images out; absent as `inputImageTokens`, for `outputTokens`. */
+  readonly outputImageTokens?: number
   /** Calls of hosted tools that may carry a fee, such as `{ web_search: 2 }`. */
   readonly toolCalls: Readonly<Record<string, number>>
+  /** What is billed by another measure than tokens: `{ images: 2 }`. Absent: nothing is. */
+  readonly units?: Readonly<Partial<Record<Unit, number>>>
+  /**
+   * What the provider says this call cost, in nano-USD, rounded up: everything it bills for, tools included. Absent where
+   * it does not say. It stands in the place of any price, since it is the bill.
+   */
+  readonly statedNanoUsd?: number
 }
 
 /** A bucket of {@link Usage} that counts tokens. */
-export type TokenBucket = Exclude<keyof Usage, 'toolCalls'>
+export type TokenBucket = Exclude<keyof Usage, 'toolCalls' | 'units' | 'statedNanoUsd'>
+
+/**
+ * What a rate is for: a bucket, or text where images are told apart from it. The rates of `inputTokens` and
+ * `outputTokens` are the dearer of text and images.
+ */
+export type RateName = TokenBucket | 'inputTextTokens' | 'outputTextTokens'
 
 /** A price per token in pico-USD; a tier replaces it for the whole request once its input exceeds `above` tokens. */
 export interface Rate {
@@ -30,14 +57,22 @@ export interface Rate {
   readonly tiers: readonly { readonly above: number; readonly pico: bigint }[]
 }
 
+/** A price of so many units in pico-USD: a minute of audio is `per` 60,000 ms, so that thirds of a pico-USD are exact. */
+export interface UnitRate {
+  readonly pico: bigint
+  readonly per: number
+}
+
 /** What is charged for one call. */
 export interface Rates {
   /** By bucket of {@link Usage}. A bucket without a rate cannot be priced, which is not the same as free. */
-  readonly tokens: Readonly<Partial<Record<TokenBucket, Rate>>>
+  readonly tokens: Readonly<Partial<Record<RateName, Rate>>>
   /** Pico-USD for each request, whatever it uses. */
   readonly request: bigint
   /** Pico-USD for one call of a hosted tool, by its name in {@link Usage.toolCalls}. */
   readonly tools: Readonly<Record<string, bigint>>
+  /** By unit of {@link Usage.units}. A unit without a rate cannot be priced. */
+  readonly units: Readonly<Partial<Record<Unit, UnitRate>>>
 }
 
 /** The price of a model. */

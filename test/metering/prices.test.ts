@@ -69,7 +69,7 @@ describe('the price list', () => {
     ['a provider nobody knows', 'gpt-4o', 'nope'],
     ['a provider nobody knows, with its API', 'gpt-4o', 'nope.chat'],
     ['an entry without any price', 'gemma-3', 'google'],
-    ['a price by the hour of audio', 'whisper-1', 'openai'],
+    ['a price by messages, which usage does not count', 'grok-voice-latest', 'x-ai'],
     ['a service tier', 'gpt-4o@priority', 'openai'],
     ['a service tier of a model that the list matches by its beginning', 'claude-opus-4-8@priority', 'anthropic'],
     ['a dearer variant that the list takes for the model', 'claude-opus-4-8-fast', 'anthropic'],

@@ -24,6 +24,11 @@ export interface Report {
   /** How much of `cacheRead` is also in `inputAudio`. */
   cachedAudio: number
   outputAudio: number
+  /** Where the provider tells images from text, be it 0; absent where it does not. */
+  inputImage?: number
+  outputImage?: number
+  /** What it says that it charged; see {@link Usage.statedNanoUsd}. */
+  statedNanoUsd?: number
   inputDetails: Fields
   outputDetails: Fields
   toolCalls: Readonly<Record<string, number>>
@@ -35,18 +40,22 @@ export function makeDisjoint(report: Report): Usage | undefined {
   if (whole === undefined || !(report.text + report.reasoning <= whole.output)) return undefined
   // Cached audio is counted as audio: that is the dearer of its two prices, and the sum stays the total.
   const cacheReadTokens = whole.cacheRead - report.cachedAudio
+  const { inputImage, outputImage, statedNanoUsd } = report
   const usage: Usage = {
-    inputTokens: whole.input - cacheReadTokens - report.cacheWrite5m - report.cacheWrite1h - report.inputAudio,
+    inputTokens: whole.input - cacheReadTokens - report.cacheWrite5m - report.cacheWrite1h - report.inputAudio - (inputImage ?? 0),
     cacheReadTokens,
     cacheWrite5mTokens: report.cacheWrite5m,
     cacheWrite1hTokens: report.cacheWrite1h,
-    outputTokens: whole.output - report.reasoning - report.outputAudio,
+    outputTokens: whole.output - report.reasoning - report.outputAudio - (outputImage ?? 0),
     reasoningTokens: report.reasoning,
     inputAudioTokens: report.inputAudio,
     outputAudioTokens: report.outputAudio,
+    ...(inputImage !== undefined && { inputImageTokens: inputImage }),
+    ...(outputImage !== undefined && { outputImageTokens: outputImage }),
     toolCalls: report.toolCalls,
+    ...(statedNanoUsd !== undefined && { statedNanoUsd }),
   }
-  const sound = [...INPUT_BUCKETS, ...OUTPUT_BUCKETS].every((bucket) => Number.isSafeInteger(usage[bucket]) && usage[bucket] >= 0)
+  const sound = [...INPUT_BUCKETS, ...OUTPUT_BUCKETS].every((bucket) => isCount(usage[bucket] ?? 0)) && isCount(statedNanoUsd ?? 0)
   const total = totalTokens(usage)
   // A call cannot use nothing, so a report of zeros is a provider or a framework that did not measure.
   return sound && total > 0 && Number.isSafeInteger(total) ? usage : undefined
@@ -102,6 +111,10 @@ export function countServerTools(value: unknown): Readonly<Record<string, number
 /** Of the cached tokens in OpenAI's details, those that are audio. */
 export function cachedAudioOf(inputDetails: Fields): number {
   return count(asFields(inputDetails['cached_tokens_details'])?.['audio_tokens'])
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0
 }
 
 /** The count, 0 where it is absent, and `NaN` where it is anything but a whole number >= 0. */

@@ -9,17 +9,18 @@ export const INPUT_BUCKETS: readonly TokenBucket[] = [
   'cacheWrite5mTokens',
   'cacheWrite1hTokens',
   'inputAudioTokens',
+  'inputImageTokens',
 ]
 
 /** The buckets of the output side. */
-export const OUTPUT_BUCKETS: readonly TokenBucket[] = ['outputTokens', 'reasoningTokens', 'outputAudioTokens']
+export const OUTPUT_BUCKETS: readonly TokenBucket[] = ['outputTokens', 'reasoningTokens', 'outputAudioTokens', 'outputImageTokens']
 
 /** Tokens of the input side, cached or not. */
 export function totalInputTokens(usage: Usage): number {
-  return INPUT_BUCKETS.reduce((sum, bucket) => sum + usage[bucket], 0)
+  return INPUT_BUCKETS.reduce((sum, bucket) => sum + (usage[bucket] ?? 0), 0)
 }
 
 /** All tokens of a call, in and out, cached or not; equals the provider's own total. */
 export function totalTokens(usage: Usage): number {
-  return OUTPUT_BUCKETS.reduce((sum, bucket) => sum + usage[bucket], totalInputTokens(usage))
+  return OUTPUT_BUCKETS.reduce((sum, bucket) => sum + (usage[bucket] ?? 0), totalInputTokens(usage))
 }

@@ -3,8 +3,9 @@
 
 import { assertAmount, type Amounts } from '../../lib/amounts.ts'
 import { Refusal } from '../../lib/errors.ts'
-import type { ModelPrice, Rates, TokenBucket } from '../../waist/price.ts'
-import { dearestRate, picoToNanoUsd } from '../prices.ts'
+import type { ModelPrice, Rates, TokenBucket, Unit } from '../../waist/price.ts'
+import { picoToNanoUsd, unitFees } from '../cost.ts'
+import { dearestRate } from '../rates.ts'
 import { INPUT_BUCKETS } from '../usage/totals.ts'
 
 /** Output tokens for each choice of a request that sets no cap; the caller then sends this as the cap. */
@@ -51,6 +52,8 @@ export interface RequestBound {
   readonly inputAudio?: boolean
   /** @default false */
   readonly outputAudio?: boolean
+  /** The most of what is billed by another measure than tokens: `{ images: 4 }`. @default nothing is */
+  readonly units?: Readonly<Partial<Record<Unit, number>>>
 }
 
 /** What a request has in it, as far as its worst case depends on it; whoever reads a format makes one. */
@@ -126,7 +129,7 @@ export function boundFacts(facts: RequestFacts, bytes: number, options: BoundOpt
  * nano-USD, at the dearest rate and tier that the bound can meet; every part is rounded up.
  *
  * @returns Without `usd` when the price is not known, or lacks a rate for something the request uses
- *   (audio, any output): refuse that with `ERR_UNKNOWN_PRICE`.
+ *   (audio, any output, a unit): refuse that with `ERR_UNKNOWN_PRICE`.
  * @throws {Refusal} `ERR_UNMETERED` when the price has no fee for a hosted tool, saying what to add.
  * @throws {RangeError} When an amount is beyond 2^53 - 1.
  */
@@ -141,15 +144,20 @@ export function worstAmounts(
   if (price === undefined) return unpriced
   const rates = price.dearest ?? price.rates
   const fees = worstFees(bound, rates)
+  const units = unitFees(rates.units, bound.units ?? {})
   // An image or a file that is only named may be a video, whose sound is billed as audio.
   const inputs: TokenBucket[] = INPUT_BUCKETS.filter(
     (bucket) => bucket !== 'inputAudioTokens' || (bound.named && rates.tokens[bucket] !== undefined),
   )
-  const input = dearestOf(rates, bound.inputAudio === true ? INPUT_BUCKETS : inputs, bound.inputTokens)
+  // What is billed by the piece or the minute has no tokens, and its price may have no rate for any.
+  const input = bound.inputTokens === 0 ? 0n : dearestOf(rates, bound.inputAudio === true ? INPUT_BUCKETS : inputs, bound.inputTokens)
   const outputs: TokenBucket[] = ['outputTokens', 'reasoningTokens']
-  const output = dearestOf(rates, bound.outputAudio === true ? [...outputs, 'outputAudioTokens'] : outputs, bound.inputTokens)
-  if (input === undefined || output === undefined) return unpriced
-  const fixed = rates.request + fees + input * BigInt(bound.inputTokens) + output * BigInt(predicted)
+  const output =
+    bound.outputTokensPerChoice === 0 && predicted === 0
+      ? 0n
+      : dearestOf(rates, bound.outputAudio === true ? [...outputs, 'outputAudioTokens'] : outputs, bound.inputTokens)
+  if (input === undefined || output === undefined || units === undefined) return unpriced
+  const fixed = rates.request + fees + units + input * BigInt(bound.inputTokens) + output * BigInt(predicted)
   return {
     fixed: { usd: picoToNanoUsd(fixed), tokens, calls: 1 },
     perOutputToken: { usd: picoToNanoUsd(output * BigInt(bound.choices)), tokens: bound.choices },
@@ -159,12 +167,25 @@ export function worstAmounts(
 /**
  * The name under which a request's price is looked up: the model, or `model@priority` for a service tier
  * that costs more. `fast` is OpenAI's other name for `priority`. `auto` means what the project is set to:
- * for a project set to a dearer tier, override the price of the model itself.
+ * for a project set to a dearer tier, override the price of the model itself. Tiers that cost less are held at the
+ * standard price, since the answer may come from the standard tier after all; {@link paidKey} settles them.
  */
 export function priceKey(model: string, serviceTier?: string | null): string {
-  if (serviceTier == null || ['', 'auto', 'default', 'standard', 'flex'].includes(serviceTier)) return model
+  if (serviceTier == null || STANDARD_TIERS.has(serviceTier) || CHEAPER_TIERS.has(serviceTier)) return model
   return `${model}@${serviceTier === 'fast' ? 'priority' : serviceTier}`
 }
+
+/**
+ * The name under which the price of an answer is looked up, from the tier that it says it came from. `model@flex` and
+ * `model@batch` are found as the standard price where nobody has given them one of their own.
+ */
+export function paidKey(model: string, serviceTier?: string | null): string {
+  return serviceTier != null && CHEAPER_TIERS.has(serviceTier) ? `${model}@${serviceTier}` : priceKey(model, serviceTier)
+}
+
+// `on_demand` is Groq's name for it, `standard_only` Anthropic's in a request.
+const STANDARD_TIERS: ReadonlySet<string> = new Set(['', 'auto', 'default', 'standard', 'on_demand', 'standard_only'])
+const CHEAPER_TIERS: ReadonlySet<string> = new Set(['flex', 'batch'])
 
 function boundNamed(model: string, bytes: number, options: BoundOptions, turns: number): number {
   if (options.maxInputTokens !== undefined) return options.maxInputTokens
