@@ -2,6 +2,7 @@
 
 import type { Usage } from '../../waist/price.ts'
 import { asFields, cachedAudioOf, count, countServerTools, makeDisjoint, required, splitWrites } from './disjoint.ts'
+import { statedCost } from './stated.ts'
 
 /**
  * Reads the usage that a language model of the AI SDK reports (`LanguageModelV4Usage`).
@@ -25,6 +26,7 @@ export function readAiSdkUsage(usage: unknown, hostedCalls: Readonly<Record<stri
 
   const writes = count(input['cacheWrite'])
   const { short, long } = splitWrites(writes, raw, inputDetails)
+  const stated = statedCost(raw)
   const cacheRead = count(input['cacheRead'])
   const reasoning = count(output['reasoning'])
   const parts = required(input['noCache']) + cacheRead + writes
@@ -45,6 +47,7 @@ export function readAiSdkUsage(usage: unknown, hostedCalls: Readonly<Record<stri
     inputDetails,
     outputDetails,
     toolCalls: { ...hostedCalls, ...toolCalls },
+    ...(stated !== undefined && { statedNanoUsd: stated }),
   })
 }
 

@@ -55,10 +55,11 @@ export function makeDisjoint(report: Report): Usage | undefined {
     toolCalls: report.toolCalls,
     ...(statedNanoUsd !== undefined && { statedNanoUsd }),
   }
-  const sound = [...INPUT_BUCKETS, ...OUTPUT_BUCKETS].every((bucket) => isCount(usage[bucket] ?? 0)) && isCount(statedNanoUsd ?? 0)
+  const counts = [...INPUT_BUCKETS, ...OUTPUT_BUCKETS].map((bucket) => usage[bucket] ?? 0)
+  const sound = [...counts, ...Object.values(report.toolCalls), statedNanoUsd ?? 0].every(isCount)
   const total = totalTokens(usage)
   // A call cannot use nothing, so a report of zeros is a provider or a framework that did not measure.
-  return sound && total > 0 && Number.isSafeInteger(total) ? usage : undefined
+  return sound && (total > 0 || statedNanoUsd !== undefined) && Number.isSafeInteger(total) ? usage : undefined
 }
 
 /**

@@ -1,10 +1,13 @@
 // The usage that OpenAI reports, and whoever speaks its format: chat completions, Responses, embeddings.
 
 import type { Usage } from '../../waist/price.ts'
-import { asFields, cachedAudioOf, count, countServerTools, makeDisjoint, splitWrites } from './disjoint.ts'
+import { asFields, cachedAudioOf, count, countServerTools, makeDisjoint, splitWrites, type Fields } from './disjoint.ts'
+import { audioMs } from './duration.ts'
+import { statedCost } from './stated.ts'
 
 /**
- * Reads the `usage` object of an OpenAI chat completion (also of embeddings and legacy completions).
+ * Reads the `usage` object of an OpenAI chat completion (also of embeddings and legacy completions), as Azure, Mistral,
+ * Groq, DeepSeek, xAI, OpenRouter, Ollama, vLLM and others write it, each with fields of its own.
  *
  * @returns `undefined` for no usable usage: absent, all zero, a number that is not whole and positive, or
  *   parts that do not fit their totals. The caller then charges the worst case.
@@ -12,6 +15,20 @@ import { asFields, cachedAudioOf, count, countServerTools, makeDisjoint, splitWr
  */
 export function readChatUsage(usage: unknown): Usage | undefined {
   return readOpenAiUsage(usage, 'prompt_tokens', 'completion_tokens', {})
+}
+
+/**
+ * Reads a whole chat completion, or the event of a stream that has the usage in it. Groq's streams had it under `x_groq`
+ * only, and its compound systems bill several models in one answer, which one price cannot settle.
+ *
+ * @returns `undefined` as {@link readChatUsage}, and where another model than that of the answer is billed.
+ * @see https://console.groq.com/docs/api-reference#chat-create (looked up 2026-11-22)
+ */
+export function readChatAnswer(answer: unknown): Usage | undefined {
+  const fields = asFields(answer)
+  const models = asFields(fields?.['usage_breakdown'])?.['models'] ?? []
+  if (!Array.isArray(models) || models.some((one) => asFields(one)?.['model'] !== fields?.['model'])) return undefined
+  return readChatUsage(fields?.['usage'] ?? asFields(fields?.['x_groq'])?.['usage'])
 }
 
 /**
@@ -28,6 +45,20 @@ export function readResponsesUsage(usage: unknown, output?: unknown): Usage | un
   return toolCalls === undefined ? undefined : readOpenAiUsage(usage, 'input_tokens', 'output_tokens', toolCalls)
 }
 
+/**
+ * Reads the `usage` of `response.done` in OpenAI's Realtime API. Cached sound counts as sound, which is the dearer of its
+ * two prices.
+ *
+ * @returns `undefined` for no usable usage, as {@link readChatUsage}.
+ * @see https://platform.openai.com/docs/api-reference/realtime-server-events/response/done (looked up 2026-11-22)
+ */
+export function readRealtimeUsage(usage: unknown): Usage | undefined {
+  const fields = asFields(usage)
+  if (fields === undefined) return undefined
+  const { input_token_details, output_token_details } = fields
+  return readResponsesUsage({ ...fields, input_tokens_details: input_token_details, output_tokens_details: output_token_details })
+}
+
 function readOpenAiUsage(usage: unknown, input: string, output: string, hosted: Readonly<Record<string, number>>): Usage | undefined {
   const fields = asFields(usage)
   const inputDetails = asFields(fields?.[`${input}_details`] ?? {})
@@ -36,24 +67,55 @@ function readOpenAiUsage(usage: unknown, input: string, output: string, hosted: 
   if (!fields || !inputDetails || !outputDetails || !server) return undefined
   // Embeddings report no output. Only their total tells that from an answer whose output got lost.
   if ((fields[input] == null || fields[output] == null) && fields['total_tokens'] == null) return undefined
+  const audio = readAudioSeconds(fields['prompt_audio_seconds'])
+  if (audio === undefined) return undefined
   const writes = count(inputDetails['cache_write_tokens'])
   const { short, long } = splitWrites(writes, fields, inputDetails)
-  return makeDisjoint({
+  const stated = statedCost(fields)
+  const read = makeDisjoint({
     input: count(fields[input]),
     output: count(fields[output]),
     total: fields['total_tokens'],
-    cacheRead: count(inputDetails['cached_tokens']),
+    cacheRead: countCacheReads(fields, input, inputDetails),
     cacheWrite5m: short,
     cacheWrite1h: long,
     reasoning: count(outputDetails['reasoning_tokens']),
-    text: 0,
+    // Both kinds of predicted tokens are billed as output, and are counted in it.
+    text: count(outputDetails['accepted_prediction_tokens']) + count(outputDetails['rejected_prediction_tokens']),
     inputAudio: count(inputDetails['audio_tokens']),
     cachedAudio: cachedAudioOf(inputDetails),
     outputAudio: count(outputDetails['audio_tokens']),
     inputDetails,
     outputDetails,
-    toolCalls: { ...server, ...hosted },
+    toolCalls: { ...searchesOf(fields), ...server, ...hosted },
+    ...(stated !== undefined && { statedNanoUsd: stated }),
   })
+  return read && audio > 0 ? { ...read, units: { audioMs: audio } } : read
+}
+
+/**
+ * OpenAI's `cached_tokens`, or DeepSeek's word for it, which divides the whole prompt into hits and misses.
+ *
+ * @see https://api-docs.deepseek.com/api/create-chat-completion (looked up 2026-11-22)
+ */
+function countCacheReads(usage: Fields, input: string, details: Fields): number {
+  const { prompt_cache_hit_tokens: hits, prompt_cache_miss_tokens: misses } = usage
+  const cached = details['cached_tokens'] ?? hits
+  if (hits != null && cached !== hits) return Number.NaN
+  if (hits != null && misses != null && count(hits) + count(misses) !== usage[input]) return Number.NaN
+  return count(cached)
+}
+
+/** xAI's sources of a live search, each of which has a fee. */
+function searchesOf(usage: Fields): Readonly<Record<string, number>> {
+  const { num_sources_used: sources } = usage
+  return sources == null || sources === 0 ? {} : { live_search: count(sources) }
+}
+
+/** Mistral's length of the sound in a prompt; its client writes an empty object for none. */
+function readAudioSeconds(seconds: unknown): number | undefined {
+  if (seconds == null || (asFields(seconds) !== undefined && Object.keys(seconds).length === 0)) return 0
+  return audioMs(seconds)
 }
 
 function countHostedCalls(output: unknown): Readonly<Record<string, number>> | undefined {

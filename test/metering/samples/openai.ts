@@ -1,0 +1,290 @@
+// OpenAI's own endpoints, and Azure's copy of them.
+
+import { perMillion, type Sample } from './sample.ts'
+
+const seen = '2026-11-22'
+const CHAT = 'https://platform.openai.com/docs/api-reference/chat/object'
+const RESPONSES = 'https://platform.openai.com/docs/api-reference/responses/object'
+
+const NO_DETAILS = { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 }
+
+/** Samples of OpenAI and Azure. */
+export const OPENAI_SAMPLES: readonly Sample[] = [
+  {
+    name: 'OpenAI: a chat completion with a cached prompt',
+    source: 'https://platform.openai.com/docs/guides/prompt-caching',
+    seen,
+    reader: 'chat',
+    answer: {
+      id: 'chatcmpl-1',
+      object: 'chat.completion',
+      model: 'gpt-4o-2024-08-06',
+      service_tier: 'default',
+      usage: {
+        prompt_tokens: 2006,
+        completion_tokens: 300,
+        total_tokens: 2306,
+        prompt_tokens_details: { cached_tokens: 1920, audio_tokens: 0 },
+        completion_tokens_details: NO_DETAILS,
+      },
+    },
+    used: { inputTokens: 86, cacheReadTokens: 1920, outputTokens: 300 },
+    total: 2306,
+    bill: { model: 'gpt-4o', provider: 'openai', pico: perMillion(86, '2.5') + perMillion(1920, '1.25') + perMillion(300, '10') },
+  },
+  {
+    name: 'OpenAI: reasoning, which is part of the completion',
+    source: CHAT,
+    seen,
+    reader: 'chat',
+    answer: {
+      id: 'chatcmpl-2',
+      model: 'o4-mini',
+      usage: {
+        prompt_tokens: 75,
+        completion_tokens: 1186,
+        total_tokens: 1261,
+        prompt_tokens_details: { cached_tokens: 0 },
+        completion_tokens_details: { ...NO_DETAILS, reasoning_tokens: 1024 },
+      },
+    },
+    used: { inputTokens: 75, outputTokens: 162, reasoningTokens: 1024 },
+    total: 1261,
+    bill: { model: 'o4-mini', provider: 'openai', pico: perMillion(75, '1.1') + perMillion(1186, '4.4') },
+  },
+  {
+    name: 'OpenAI: predicted output, of which the rejected part is paid too',
+    source: 'https://platform.openai.com/docs/guides/predicted-outputs',
+    seen,
+    reader: 'chat',
+    answer: {
+      id: 'chatcmpl-3',
+      model: 'gpt-4o-2024-08-06',
+      usage: {
+        prompt_tokens: 203,
+        completion_tokens: 159,
+        total_tokens: 362,
+        prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
+        completion_tokens_details: { ...NO_DETAILS, accepted_prediction_tokens: 60, rejected_prediction_tokens: 50 },
+      },
+    },
+    used: { inputTokens: 203, outputTokens: 159 },
+    total: 362,
+    bill: { model: 'gpt-4o', provider: 'openai', pico: perMillion(203, '2.5') + perMillion(159, '10') },
+  },
+  {
+    name: 'OpenAI: sound in and out',
+    source: 'https://platform.openai.com/docs/guides/audio',
+    seen,
+    reader: 'chat',
+    answer: {
+      id: 'chatcmpl-4',
+      model: 'gpt-audio',
+      usage: {
+        prompt_tokens: 120,
+        completion_tokens: 230,
+        total_tokens: 350,
+        prompt_tokens_details: { cached_tokens: 0, audio_tokens: 100 },
+        completion_tokens_details: { ...NO_DETAILS, audio_tokens: 190 },
+      },
+    },
+    used: { inputTokens: 20, inputAudioTokens: 100, outputTokens: 40, outputAudioTokens: 190 },
+    total: 350,
+    bill: {
+      model: 'gpt-audio',
+      provider: 'openai',
+      pico: perMillion(20, '2.5') + perMillion(100, '32') + perMillion(40, '10') + perMillion(190, '64'),
+    },
+  },
+  {
+    name: 'OpenAI: a long context, which makes the whole request dearer',
+    source: 'https://platform.openai.com/docs/pricing',
+    seen,
+    reader: 'chat',
+    answer: {
+      id: 'chatcmpl-5',
+      model: 'gpt-5.5',
+      usage: {
+        prompt_tokens: 272_000,
+        completion_tokens: 1_000,
+        total_tokens: 273_000,
+        prompt_tokens_details: { cached_tokens: 200_000 },
+        completion_tokens_details: { ...NO_DETAILS, reasoning_tokens: 400 },
+      },
+    },
+    used: { inputTokens: 72_000, cacheReadTokens: 200_000, outputTokens: 600, reasoningTokens: 400 },
+    total: 273_000,
+    bill: { model: 'gpt-5.5', provider: 'openai', pico: perMillion(72_000, '10') + perMillion(200_000, '1') + perMillion(1_000, '45') },
+  },
+  {
+    name: 'Azure: the same with the marks of its filter',
+    source: 'https://learn.microsoft.com/azure/ai-foundry/openai/reference',
+    seen,
+    reader: 'chat',
+    answer: {
+      id: 'chatcmpl-6',
+      model: 'gpt-4o-2024-08-06',
+      prompt_filter_results: [{ prompt_index: 0, content_filter_results: { hate: { filtered: false, severity: 'safe' } } }],
+      usage: {
+        prompt_tokens: 33,
+        completion_tokens: 557,
+        total_tokens: 590,
+        prompt_tokens_details: { audio_tokens: 0, cached_tokens: 0 },
+        completion_tokens_details: NO_DETAILS,
+      },
+    },
+    used: { inputTokens: 33, outputTokens: 557 },
+    total: 590,
+    bill: { model: 'gpt-4o', provider: 'azure', pico: perMillion(33, '2.5') + perMillion(557, '10') },
+  },
+  {
+    name: 'OpenAI: a response with searches, each of which has a fee',
+    source: RESPONSES,
+    seen,
+    reader: 'responses',
+    answer: {
+      id: 'resp_1',
+      object: 'response',
+      status: 'completed',
+      model: 'gpt-4o-2024-08-06',
+      output: [
+        { type: 'web_search_call', id: 'ws_1', status: 'completed', action: { type: 'search', query: 'ships' } },
+        { type: 'web_search_call', id: 'ws_2', status: 'completed', action: { type: 'open_page', url: 'https://example.com' } },
+        { type: 'message', id: 'msg_1', role: 'assistant', content: [] },
+      ],
+      usage: {
+        input_tokens: 328,
+        input_tokens_details: { cached_tokens: 28 },
+        output_tokens: 356,
+        output_tokens_details: { reasoning_tokens: 6 },
+        total_tokens: 684,
+      },
+    },
+    used: { inputTokens: 300, cacheReadTokens: 28, outputTokens: 350, reasoningTokens: 6, toolCalls: { web_search: 1 } },
+    total: 684,
+    bill: {
+      model: 'gpt-4o',
+      provider: 'openai',
+      // 10 USD for a thousand searches.
+      pico: perMillion(300, '2.5') + perMillion(28, '1.25') + perMillion(356, '10') + 10_000_000_000n,
+    },
+  },
+  {
+    name: 'OpenAI: embeddings, which have no output',
+    source: 'https://platform.openai.com/docs/api-reference/embeddings/create',
+    seen,
+    reader: 'embeddings',
+    answer: { object: 'list', data: [], model: 'text-embedding-3-small', usage: { prompt_tokens: 8, total_tokens: 8 } },
+    used: { inputTokens: 8 },
+    total: 8,
+    bill: { model: 'text-embedding-3-small', provider: 'openai', pico: perMillion(8, '0.02') },
+  },
+  {
+    name: 'OpenAI: a picture from text and pictures',
+    source: 'https://platform.openai.com/docs/api-reference/images/object',
+    seen,
+    reader: 'images',
+    answer: {
+      created: 1,
+      data: [{ b64_json: '' }],
+      usage: {
+        total_tokens: 4_546,
+        input_tokens: 390,
+        output_tokens: 4_156,
+        input_tokens_details: { text_tokens: 67, image_tokens: 323 },
+      },
+    },
+    used: { inputTokens: 67, inputImageTokens: 323, outputTokens: 4_156 },
+    total: 4_546,
+    bill: { model: 'gpt-image-1', provider: 'openai', pico: perMillion(67, '5') + perMillion(323, '10') + perMillion(4_156, '40') },
+  },
+  {
+    name: 'OpenAI: a picture with words in the answer',
+    source: 'https://platform.openai.com/docs/api-reference/images/object',
+    seen,
+    reader: 'images',
+    answer: {
+      created: 1,
+      data: [{ b64_json: '' }],
+      usage: {
+        total_tokens: 1_150,
+        input_tokens: 50,
+        output_tokens: 1_100,
+        input_tokens_details: { text_tokens: 50, image_tokens: 0 },
+        output_tokens_details: { text_tokens: 44, image_tokens: 1_056 },
+      },
+    },
+    used: { inputTokens: 50, inputImageTokens: 0, outputTokens: 44, outputImageTokens: 1_056 },
+    total: 1_150,
+    bill: { model: 'gpt-image-1.5', provider: 'openai', pico: perMillion(50, '5') + perMillion(44, '10') + perMillion(1_056, '32') },
+  },
+  {
+    name: 'OpenAI: pictures that are billed by the piece',
+    source: 'https://platform.openai.com/docs/api-reference/images/create',
+    seen,
+    reader: 'images',
+    answer: { created: 1, data: [{ url: 'https://example.com/1' }, { url: 'https://example.com/2' }] },
+    used: { units: { images: 2 } },
+  },
+  {
+    name: 'OpenAI: a transcription that is billed by tokens',
+    source: 'https://platform.openai.com/docs/api-reference/audio/json-object',
+    seen,
+    reader: 'transcriptions',
+    answer: {
+      text: '',
+      usage: {
+        type: 'tokens',
+        input_tokens: 14,
+        input_token_details: { text_tokens: 4, audio_tokens: 10 },
+        output_tokens: 101,
+        total_tokens: 115,
+      },
+    },
+    used: { inputTokens: 4, inputAudioTokens: 10, outputTokens: 101 },
+    total: 115,
+    bill: { model: 'gpt-4o-transcribe', provider: 'openai', pico: perMillion(4, '2.5') + perMillion(10, '6') + perMillion(101, '10') },
+  },
+  {
+    name: 'OpenAI: a transcription that is billed by its length',
+    source: 'https://platform.openai.com/docs/api-reference/audio/verbose-json-object',
+    seen,
+    reader: 'transcriptions',
+    answer: { task: 'transcribe', language: 'english', duration: 8.47, text: '', usage: { type: 'duration', seconds: 9 } },
+    used: { units: { audioMs: 9_000 } },
+    // 0.36 USD for 3,600,000 ms.
+    bill: { model: 'whisper-1', provider: 'openai', pico: 9_000n * 100_000n },
+  },
+  {
+    name: 'OpenAI: a spoken answer of the Realtime API',
+    source: 'https://platform.openai.com/docs/api-reference/realtime-server-events/response/done',
+    seen,
+    reader: 'realtime',
+    answer: {
+      object: 'realtime.response',
+      id: 'resp_2',
+      status: 'completed',
+      usage: {
+        total_tokens: 253,
+        input_tokens: 132,
+        output_tokens: 121,
+        input_token_details: {
+          text_tokens: 119,
+          audio_tokens: 13,
+          image_tokens: 0,
+          cached_tokens: 64,
+          cached_tokens_details: { text_tokens: 64, audio_tokens: 0, image_tokens: 0 },
+        },
+        output_token_details: { text_tokens: 30, audio_tokens: 91 },
+      },
+    },
+    used: { inputTokens: 55, cacheReadTokens: 64, inputAudioTokens: 13, outputTokens: 30, outputAudioTokens: 91 },
+    total: 253,
+    bill: {
+      model: 'gpt-realtime',
+      provider: 'openai',
+      // Text and images share a bucket here, so text costs what images do: 5 and, cached, 0.5 USD.
+      pico: perMillion(55, '5') + perMillion(64, '0.5') + perMillion(13, '32') + perMillion(30, '16') + perMillion(91, '64'),
+    },
+  },
+]
