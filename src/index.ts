@@ -4,6 +4,7 @@ import './lib/runtime.ts'
 
 export { openKernel } from './kernel/open-kernel.ts'
 export { sharedKernel } from './kernel/shared-kernel.ts'
+export { readPrices } from './kernel/read-prices.ts'
 export { verifyAudit } from './audit/verify.ts'
 export { readBudgets } from './budget/report.ts'
 export { readForecast } from './budget/forecast.ts'

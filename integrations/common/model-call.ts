@@ -70,7 +70,7 @@ export async function modelCall(
     output: { tokens, minTokens: bound.capSet ? tokens : Math.min(tokens, MIN_OUTPUT_TOKENS), perToken: perOutputToken },
     smallest: sum(least.fixed, least.perOutputToken),
     ...('usd' in fixed
-      ? {}
+      ? { priceSource: price!.source }
       : { unpriced: `The price of \`${model.id}\` is not known. ${unknownPriceFix(model.id, Object.keys(bound.units ?? {}) as Unit[])}` }),
   }
   return {

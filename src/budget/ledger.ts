@@ -212,8 +212,12 @@ export function createLedger(options: LedgerOptions): Ledger {
   function writeIntent({ holdId, path, also, action, trail }: TakeRequest, amounts: Amounts, outputTokens: number, lent?: Lease): void {
     const intent = JSON.stringify([amounts, lent?.id])
     if (trail.intent === intent) return
-    const { agent, task, kind, resource, argsHash } = action
-    const more = { ...(outputTokens > 0 ? { outputTokens } : {}), ...(lent === undefined ? {} : { lease: lent.id }) }
+    const { agent, task, kind, resource, argsHash, priceSource } = action
+    const more = {
+      ...(outputTokens > 0 ? { outputTokens } : {}),
+      ...(lent === undefined ? {} : { lease: lent.id }),
+      ...(priceSource === undefined ? {} : { priceSource }),
+    }
     log.append('intent', { hold: holdId, budget: path, ...alsoOf(also), agent, task, action: kind, resource, argsHash, amounts, ...more })
     trail.intent = intent
   }

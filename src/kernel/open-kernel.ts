@@ -48,7 +48,10 @@ export interface KernelOptions {
   readonly namespaces?: Readonly<Record<string, NamespaceAccess>>
   /** Gates of your own, asked after the built-in ones. */
   readonly gates?: readonly Gate[]
-  /** Prices of your own by model id; they win over the bundled list. */
+  /**
+   * Prices of your own by model id; they win over the bundled list. `'*'` is for models that nobody knows, which are
+   * refused without it; `readPrices` reads a file of them. @default the list alone
+   */
   readonly prices?: Readonly<Record<string, PriceOverride>>
   /**
    * `observe` counts and records, and refuses nothing. @default the environment variable HOLDFAST_MODE, else 'enforce'

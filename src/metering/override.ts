@@ -44,6 +44,8 @@ export interface PriceOverride {
   readonly maxOutputTokens?: number
   /** The day you looked, `YYYY-MM-DD`; kept in {@link ModelPrice.source}. */
   readonly asOf?: string
+  /** Which edition of your prices this is, at most 128 characters; kept in {@link ModelPrice.source}. `readPrices` sets it. */
+  readonly version?: string
 }
 
 const OVERRIDE_RATES: Readonly<Record<string, RateName>> = {
@@ -61,6 +63,13 @@ const UNIT_OF: Readonly<Record<string, Unit>> = Object.fromEntries(
   Object.entries(UNIT_FIELDS).map(([unit, { field }]) => [field, unit as Unit]),
 )
 
+const MAX_VERSION_LENGTH = 128
+
+/** Whether a name stands for every model that nobody knows: `*`, or `ollama/*` for those of one provider. */
+export function isWildcard(name: string): boolean {
+  return name === '*' || name.endsWith('/*')
+}
+
 /**
  * Reads a price of your own.
  *
@@ -69,7 +78,7 @@ const UNIT_OF: Readonly<Record<string, Unit>> = Object.fromEntries(
 export function readOverride(model: string, override: PriceOverride): ModelPrice {
   const field = `prices['${model}']`
   if (typeof override !== 'object' || override === null) throw new TypeError(`Expected \`${field}\` to be an object with prices.`)
-  const { toolUsdPerThousand = {}, contextWindow, maxOutputTokens, asOf, ...usd } = override
+  const { toolUsdPerThousand = {}, contextWindow, maxOutputTokens, asOf, version, ...usd } = override
   const { tokens, units } = readUsd(field, usd)
   if (typeof toolUsdPerThousand !== 'object' || toolUsdPerThousand === null)
     throw new TypeError(`Expected \`${field}.toolUsdPerThousand\` to be an object such as \`{ web_search: 10 }\`.`)
@@ -77,13 +86,15 @@ export function readOverride(model: string, override: PriceOverride): ModelPrice
     ([tool, value]) => [tool, toPico(`${field}.toolUsdPerThousand.${tool}`, value, 3)] as const,
   )
   if (asOf !== undefined && !isDay(asOf)) throw new TypeError(`Expected \`${field}.asOf\` to be a day such as '2026-11-20'.`)
+  if (version !== undefined && (typeof version !== 'string' || version === '' || version.length > MAX_VERSION_LENGTH))
+    throw new TypeError(`Expected \`${field}.version\` to be a text of 1 to ${MAX_VERSION_LENGTH} characters.`)
   for (const [key, value] of Object.entries({ contextWindow, maxOutputTokens })) {
     if (value === undefined) continue
     assertAmount(`${field}.${key}`, value)
     if (value === 0) throw new RangeError(`Expected \`${field}.${key}\` to be at least 1, got 0.`)
   }
   return {
-    source: asOf === undefined ? 'override' : `override ${asOf}`,
+    source: [isWildcard(model) ? 'pessimistic' : 'override', version, asOf].filter((part) => part !== undefined).join(' '),
     rates: { tokens: withFallbacks(tokens), request: 0n, tools: Object.fromEntries(fees), units },
     ...(contextWindow !== undefined && { contextWindow }),
     ...(maxOutputTokens !== undefined && { maxOutputTokens }),

@@ -1,10 +1,11 @@
 // Where prices are looked up: your own first, then the bundled list.
 
-import type { calcPrice } from '@pydantic/genai-prices'
 import type { ModelPrice, Prices, Unit } from '../waist/price.ts'
+import { importList } from './import-list.ts'
 import { readOverride, type PriceOverride } from './override.ts'
-import { GENAI_PRICES_VERSION, lookUp, type Calculate, type Listed } from './price-list.ts'
+import { GENAI_PRICES_VERSION, isVariant, lookUp, type Calculate, type Listed } from './price-list.ts'
 import { UNIT_FIELDS } from './rates.ts'
+import { CHEAPER_TIERS } from './tiers.ts'
 
 export { costNanoUsd, costSource, picoToNanoUsd, unitFees } from './cost.ts'
 export type { PriceOverride } from './override.ts'
@@ -13,7 +14,6 @@ export { dearestRate, rateAt } from './rates.ts'
 
 const MAX_CACHED = 1_000
 const MAX_NAME_LENGTH = 256
-const CHEAPER_TIER = /^(.+)@(flex|batch)$/
 
 /**
  * The line that gives a model a price, for the operator to paste.
@@ -41,7 +41,11 @@ function isLookUpName(name: unknown): boolean {
 
 /** Options of {@link loadPrices}. */
 export interface PriceOptions {
-  /** By model (`gpt-5.5`), by `provider/model`, or by model and service tier (`gpt-5.5@priority`). They win over the list. */
+  /**
+   * By model (`gpt-5.5`), by `provider/model`, or by model and service tier (`gpt-5.5@priority`); they win over the list.
+   * `*`, or `ollama/*` for one provider, is for models that nobody knows, instead of refusing them: give a price that is
+   * surely not too low.
+   */
   readonly overrides?: Readonly<Record<string, PriceOverride>>
   /** Unix time in milliseconds, for prices that change with time. @default the wall clock */
   readonly now?: () => number
@@ -57,9 +61,9 @@ export interface PriceOptions {
 export async function loadPrices(options: PriceOptions = {}): Promise<Prices> {
   const overrides = new Map(Object.entries(options.overrides ?? {}).map(([model, override]) => [model, readOverride(model, override)]))
   const now = options.now ?? Date.now
-  const list = await importList()
+  const { calcPrice } = await importList()
   const calculate: Calculate = (model, providerId, at) =>
-    list({}, model, { ...(providerId !== undefined && { providerId }), timestamp: new Date(at) })
+    calcPrice({}, model, { ...(providerId !== undefined && { providerId }), timestamp: new Date(at) })
   const cache = new Map<string, Listed & { from: number }>()
   const listed = (model: string, provider: string | undefined, providers: readonly string[]): ModelPrice | undefined => {
     const at = now()
@@ -77,23 +81,21 @@ export async function loadPrices(options: PriceOptions = {}): Promise<Prices> {
     const own = [...providers.map((name) => `${name}/${model}`), model].find((name) => overrides.has(name))
     return own === undefined ? listed(model, provider, providers) : overrides.get(own)
   }
+  const pessimistic = (providers: readonly string[]): ModelPrice | undefined => {
+    const name = [...providers.map((one) => `${one}/*`), '*'].find((one) => overrides.has(one))
+    return name === undefined ? undefined : overrides.get(name)
+  }
   const find = (model: string, provider?: string): ModelPrice | undefined => {
     if (!isLookUpName(model) || (provider !== undefined && !isLookUpName(provider))) return undefined
     const providers = provider === undefined ? [] : namesOf(provider)
     const exact = known(model, provider, providers)
-    const [, base, tier] = CHEAPER_TIER.exec(model) ?? []
-    if (exact !== undefined || base === undefined) return exact
+    if (exact !== undefined) return exact
+    const [, base, tier] = /^(.+)@([^@]*)$/.exec(model) ?? []
+    const standard = base === undefined || !isVariant(model) ? undefined : known(base, provider, providers)
+    // A tier of a model that is known may cost more than any price for unknown ones says.
+    if (standard === undefined) return pessimistic(providers)
     // A tier at a discount that nobody has priced is charged as if it had none.
-    const standard = known(base, provider, providers)
-    return standard && { ...standard, source: `${standard.source} (no price for ${tier}: standard)` }
+    return CHEAPER_TIERS.has(tier!) ? { ...standard, source: `${standard.source} (no price for ${tier}: standard)` } : undefined
   }
   return { find, version: GENAI_PRICES_VERSION }
-}
-
-async function importList(): Promise<typeof calcPrice> {
-  try {
-    return (await import('@pydantic/genai-prices')).calcPrice
-  } catch (cause) {
-    throw new Error('The price list could not be loaded. Run: npm install @pydantic/genai-prices@' + GENAI_PRICES_VERSION, { cause })
-  }
 }

@@ -28,6 +28,8 @@ export interface Action {
   readonly wrapUp?: boolean
   /** A write that happens in the same commit as the hold, or not at all. A check in it that fails is `ERR_CONFLICT`. */
   readonly with?: Batch
+  /** Where the price of the worst case comes from, as in `ModelPrice.source`; recorded with the intent, so that a charge at worst can be traced to it. */
+  readonly priceSource?: string
   /** Set when the price is not known: why, and the line that mends it. Refused wherever a budget limits `usd`. */
   readonly unpriced?: string
 }

@@ -21,7 +21,7 @@ export interface Settlement {
 export interface Answer {
   /** The provider's id of the response, so that one answer is never paid from two holds. */
   readonly responseId?: string
-  /** Version of the price table that the amounts were computed with. */
+  /** Where the price that the amounts were computed with comes from, with its version: as in `ModelPrice.source`. */
   readonly priceSource?: string
 }
 

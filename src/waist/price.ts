@@ -77,7 +77,11 @@ export interface Rates {
 
 /** The price of a model. */
 export interface ModelPrice {
-  /** Where it comes from, for the record: `genai-prices 0.1.8 openai/gpt-4o` or `override 2026-11-20`. */
+  /**
+   * Where it comes from, with its version, for the record: `genai-prices 0.1.8 openai/gpt-4o`, `override 2026-11-20`, or
+   * `override holdfast.prices.json@3 2026-11-20` for the third edition of a file; `pessimistic` for what stands in for a
+   * model that nobody knows.
+   */
   readonly source: string
   /** In force now; what a call is settled at. */
   readonly rates: Rates

@@ -6,6 +6,7 @@ import { Refusal } from '../../lib/errors.ts'
 import type { ModelPrice, Rates, TokenBucket, Unit } from '../../waist/price.ts'
 import { picoToNanoUsd, unitFees } from '../cost.ts'
 import { dearestRate } from '../rates.ts'
+import { CHEAPER_TIERS, STANDARD_TIERS } from '../tiers.ts'
 import { INPUT_BUCKETS } from '../usage/totals.ts'
 
 /** Output tokens for each choice of a request that sets no cap; the caller then sends this as the cap. */
@@ -182,10 +183,6 @@ export function priceKey(model: string, serviceTier?: string | null): string {
 export function paidKey(model: string, serviceTier?: string | null): string {
   return serviceTier != null && CHEAPER_TIERS.has(serviceTier) ? `${model}@${serviceTier}` : priceKey(model, serviceTier)
 }
-
-// `on_demand` is Groq's name for it, `standard_only` Anthropic's in a request.
-const STANDARD_TIERS: ReadonlySet<string> = new Set(['', 'auto', 'default', 'standard', 'on_demand', 'standard_only'])
-const CHEAPER_TIERS: ReadonlySet<string> = new Set(['flex', 'batch'])
 
 function boundNamed(model: string, bytes: number, options: BoundOptions, turns: number): number {
   if (options.maxInputTokens !== undefined) return options.maxInputTokens
