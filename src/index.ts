@@ -22,6 +22,7 @@ export type { Kernel, KernelOptions } from './kernel/open-kernel.ts'
 export type { SharedKernelOptions } from './kernel/shared-kernel.ts'
 export type { Evidence, GivenAmounts, LimitEvidence, Operator } from './kernel/operator.ts'
 export type { KernelEvent } from './kernel/events.ts'
+export type { StopTarget } from './kernel/stops.ts'
 export type { Claim } from './kernel/claims.ts'
 export type { ChainVerdict } from './audit/verify.ts'
 export type { BudgetDeclaration } from './budget/declaration.ts'
@@ -39,11 +40,20 @@ export type { Capabilities, Store } from './stores/store.ts'
 export type { FileStoreOptions } from './stores/file.ts'
 export type { MemoryStoreOptions } from './stores/memory.ts'
 export type { Amounts } from './lib/amounts.ts'
-export type { BudgetFacts, BudgetHolder, ConflictFacts, ErrorCode, LimitToPass, RefusalCode, RefusalDetails } from './lib/errors.ts'
+export type {
+  BudgetFacts,
+  BudgetHolder,
+  ConflictFacts,
+  ErrorCode,
+  LimitToPass,
+  RefusalCode,
+  RefusalDetails,
+  StopFacts,
+} from './lib/errors.ts'
 export type { Json } from './lib/canonical-json.ts'
 export type { Action, OutputBound, ProposedAction } from './waist/action.ts'
 export type { Add, Batch, Check, SetKey } from './waist/batch.ts'
-export type { Caps, Gate, Verdict } from './waist/gate.ts'
+export type { Caps, Denial, Gate, Verdict } from './waist/gate.ts'
 export type { Answer, Hold, Settlement } from './waist/hold.ts'
 export type { Earmark, Handoff, HandoffClosing, HandoffRequest } from './waist/handoff.ts'
 export type { Once, OnceOptions } from './waist/once.ts'

@@ -3,7 +3,7 @@
 
 import type { Amounts } from '../lib/amounts.ts'
 import { amountOf, assertAmounts, zeroed } from '../lib/amounts.ts'
-import { HoldfastError } from '../lib/errors.ts'
+import { HoldfastError, type Refusal } from '../lib/errors.ts'
 import type { Overrun } from '../budget/ending.ts'
 import type { Grant } from '../budget/hold-writer.ts'
 import type { Ledger } from '../budget/ledger.ts'
@@ -28,21 +28,35 @@ export interface HoldContext {
   readonly open: Set<Settlement>
 }
 
+const DEADLINE = 'its deadline passed'
+
+/** What else there is to know of a hold. */
+export interface HoldExtras {
+  /** What it was narrowed to; 0: nothing. */
+  readonly outputTokens: number
+  /** Calls back when the action should not go on. Returns the stop function. */
+  readonly listen: (cut: (refusal: Refusal) => void) => () => void
+}
+
 type Ended = { readonly how: 'settled' | 'released' | 'charged'; readonly used: Amounts }
 
 /** Makes the hold of a grant. */
-export function createHold(grant: Grant, owner: Hold['owner'], context: HoldContext): Hold {
+export function createHold(grant: Grant, owner: Hold['owner'], context: HoldContext, { outputTokens, listen }: HoldExtras): Hold {
   const { ledger, log, clock, reports, emit, open, paidResponses } = context
   const deadlineAtMs = clock.now() + context.holdDeadlineMs
   let ended: Ended | undefined
   let claimed = false
   let expected: Amounts | undefined
+  let cutting: AbortController | undefined
+  let stopListening: (() => void) | undefined
 
   const about = { hold: grant.holdId, budget: grant.path }
-  const timer = setTimeout(() => void end('charged', grant.amounts, { reason: 'its deadline passed' }), context.holdDeadlineMs)
+  const timer = setTimeout(() => void end('charged', grant.amounts, { reason: DEADLINE }), context.holdDeadlineMs)
   timer.unref()
 
   async function end(how: Ended['how'], used: Amounts, note: { reason?: string; answer?: Answer | undefined }): Promise<void> {
+    // Past its deadline a stream still runs, and can still be cut.
+    if (note.reason !== DEADLINE) stopListening?.()
     // Whoever knows better after the worst case was charged, corrects it: with the usage, or with nothing at all.
     const late = ended?.how === 'charged' && how !== 'charged'
     if (ended !== undefined && !late) {
@@ -114,11 +128,18 @@ export function createHold(grant: Grant, owner: Hold['owner'], context: HoldCont
     id: grant.holdId,
     owner,
     amounts: grant.amounts,
-    caps: grant.outputTokens > 0 ? { maxOutputTokens: grant.outputTokens } : {},
+    caps: outputTokens > 0 ? { maxOutputTokens: outputTokens } : {},
     notice: ledger.noticeFor(grant.levels),
     deadlineAtMs,
     get state() {
       return ended?.how ?? 'held'
+    },
+    get cut() {
+      if (cutting === undefined) {
+        const controller = (cutting = new AbortController())
+        if (ended === undefined) stopListening = listen((refusal) => controller.abort(refusal))
+      }
+      return cutting.signal
     },
     async settle(used, answer) {
       assertAmounts('usage', used)

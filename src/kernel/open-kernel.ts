@@ -27,6 +27,7 @@ import type { Hold, Settlement } from '../waist/hold.ts'
 import type { Rule } from '../waist/rule.ts'
 import type { Scope, ScopeIdentity } from '../waist/scope.ts'
 import { approve } from './approve.ts'
+import { createBrakes } from './cuts.ts'
 import { warnOfEvents, type KernelEvent } from './events.ts'
 import { createOperator, type Operator } from './operator.ts'
 import { assertPromise, type Assumed, type Promised } from './promise.ts'
@@ -255,7 +256,20 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     assertOpen,
     later,
   })
+  const sweep = async (): Promise<number> => {
+    await takeCuts(committer, (raise) => chain.append('event', { type: 'raise-ended', ...raise }))
+    for (const { budget, dimension, root, limit, sum } of await ledger.check()) {
+      chain.append('event', { type: 'unbalanced', budget, dimension, limit, sum })
+      const message = `Budget \`${budget}\` does not balance in ${dimension}: its columns sum up to ${sum}, its limit is ${limit}. The tree of \`${root}\` is frozen; \`holdfast budget recover\` says what to do.`
+      emit({ type: 'unbalanced', message })
+    }
+    await ledger.sample().catch(trouble)
+    return ledger.sweep()
+  }
+  await sweep()
   const context = {
+    ...(await createBrakes(store, trouble)),
+    promise: self.promise,
     ledger,
     log: chain,
     clock,
@@ -272,22 +286,12 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     prices: lazily(() => loadPrices({ ...(options.prices === undefined ? {} : { overrides: options.prices }), now: () => clock.now() })),
     assertOpen,
   }
-  const sweep = async (): Promise<number> => {
-    await takeCuts(committer, (raise) => chain.append('event', { type: 'raise-ended', ...raise }))
-    for (const { budget, dimension, root, limit, sum } of await ledger.check()) {
-      chain.append('event', { type: 'unbalanced', budget, dimension, limit, sum })
-      const message = `Budget \`${budget}\` does not balance in ${dimension}: its columns sum up to ${sum}, its limit is ${limit}. The tree of \`${root}\` is frozen; \`holdfast budget recover\` says what to do.`
-      emit({ type: 'unbalanced', message })
-    }
-    await ledger.sample().catch(trouble)
-    return ledger.sweep()
-  }
-  await sweep()
   const sweeping = setInterval(() => void sweep().catch(trouble), leaseTtlMs + GRACE_MS)
   sweeping.unref()
 
   const close = (): Promise<void> => {
     clearInterval(sweeping)
+    context.cuts.stop()
     return (closing ??= endKernel(context, processes, committer, chain))
   }
   return {
@@ -298,7 +302,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
       return reports.pending
     },
     auditLines: chain.lines,
-    ...createOperator({ committer, log: chain, assertOpen }),
+    ...createOperator({ committer, log: chain, onStops: () => context.stops.look(), assertOpen }),
     ...createReadings(store, ledger, () => closing === undefined),
     scope: (identity) => createScope(identity, context),
     blackboard(scope, namespace = 'shared') {

@@ -6,9 +6,11 @@ import { freezeBudget, pauseBudget, setLimits, unfreezeBudget, type LimitChange 
 import { toAmounts } from '../budget/declaration.ts'
 import { assertAmount } from '../lib/amounts.ts'
 import type { Json } from '../lib/canonical-json.ts'
+import type { StopFacts } from '../lib/errors.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import type { Committer } from '../stores/group.ts'
 import type { Log } from '../waist/log.ts'
+import { liftStop, readStops, writeStop, type StopTarget } from './stops.ts'
 
 /** Who acts, and why; both are recorded. */
 export interface Evidence {
@@ -53,6 +55,27 @@ export interface Operator {
    * @throws {HoldfastError} As {@link Operator.setLimit}.
    */
   pause(path: string, forMs: number, evidence: Evidence): Promise<number>
+  /**
+   * The kill switch: `begin` refuses with `ERR_STOPPED` whatever the stop covers, in every kernel on the store, before
+   * anything is held, and streams under a guard are cut. In observe mode too. Each kernel knows of it when `watch` wakes
+   * it, and 1 s later at most where its store answers. What runs and is no stream goes on to its end; money stays as it is.
+   * A stop of the same target that is there is replaced, and never shortened.
+   *
+   * With `forMs` it ends by itself, 1 to 31,622,400,000 ms (366 days) later by the clock of the store.
+   *
+   * @throws {RangeError} When 100 stops are in force.
+   * @throws {HoldfastError} `ERR_STORE`
+   */
+  stop(stop: StopTarget & LimitEvidence): Promise<StopFacts>
+  /**
+   * Lifts the stop of exactly this target; others that cover it stay.
+   *
+   * @returns What it was; `undefined` when there was none.
+   * @throws {HoldfastError} `ERR_STORE`
+   */
+  resume(stop: StopTarget & Evidence): Promise<StopFacts | undefined>
+  /** The stops in force, oldest first. @throws {HoldfastError} `ERR_STORE` */
+  stops(): Promise<readonly StopFacts[]>
   /** Takes nothing any more from this budget and those below it. @throws {HoldfastError} As {@link Operator.setLimit}. */
   freeze(path: string, evidence: Evidence): Promise<void>
   /**
@@ -82,6 +105,8 @@ export interface Operator {
 export interface OperatorOptions {
   readonly committer: Committer
   readonly log: Log
+  /** Told when this operator has changed the stops, and waited for. @default nobody */
+  readonly onStops?: () => Promise<void>
   /** @throws {HoldfastError} `ERR_CLOSED` */
   readonly assertOpen: () => void
 }
@@ -91,7 +116,7 @@ const MAX_REASON_LENGTH = 1_000
 export const MAX_RAISE_MS: number = 366 * 24 * 3_600_000
 
 /** Makes the operator's methods of a kernel. */
-export function createOperator({ committer, log, assertOpen }: OperatorOptions): Operator {
+export function createOperator({ committer, log, onStops = async () => undefined, assertOpen }: OperatorOptions): Operator {
   /** Record first: what cannot be recorded does not happen. */
   async function act<T>(
     type: string,
@@ -133,6 +158,26 @@ export function createOperator({ committer, log, assertOpen }: OperatorOptions):
       const until = (untilMs: number) => ({ untilMs })
       return act('pause', evidence, { budget: pathOf(path), forMs }, () => pauseBudget(committer, path, forMs), until)
     },
+    async stop({ forMs, by, reason, ...given }) {
+      const target = targetOf(given)
+      const lasting = forMs === undefined ? {} : { forMs: durationOf(forMs) }
+      const write = async (): Promise<StopFacts> => {
+        const stop = await writeStop(committer, { target, by, reason, ...lasting })
+        await onStops()
+        return stop
+      }
+      return act('stop', { by, reason }, { ...target, ...lasting }, write, ({ id }) => ({ stop: id }))
+    },
+    async resume({ by, reason, ...given }) {
+      const target = targetOf(given)
+      const lift = async (): Promise<StopFacts | undefined> => {
+        const lifted = await liftStop(committer, target)
+        await onStops()
+        return lifted
+      }
+      return act('resume', { by, reason }, { ...target }, lift, (lifted) => ({ stop: lifted?.id ?? null }))
+    },
+    stops: () => readStops(committer.store),
     async freeze(path, evidence) {
       await act('freeze', evidence, { budget: pathOf(path) }, () => freezeBudget(committer, path, evidence.by, evidence.reason))
     },
@@ -155,6 +200,20 @@ export function createOperator({ committer, log, assertOpen }: OperatorOptions):
       return act('correct', evidence, { ...name, used }, () => correctCharge(committer, name, used), ended)
     },
   }
+}
+
+/** Exactly one target: a stop of everything is never one whose target was forgotten. */
+function targetOf({ budget, agent, everything }: { budget?: unknown; agent?: unknown; everything?: unknown }): StopTarget {
+  const given = [budget, agent, everything].filter((one) => one !== undefined)
+  if (given.length !== 1 || (everything !== undefined && everything !== true))
+    throw new TypeError('A stop names one of `budget`, `agent`, and `everything: true`.')
+  if (budget !== undefined) parsePath('budget', budget)
+  if (agent !== undefined) assertName('agent', agent)
+  return {
+    ...(budget === undefined ? {} : { budget }),
+    ...(agent === undefined ? {} : { agent }),
+    ...(everything === undefined ? {} : { everything }),
+  } as StopTarget
 }
 
 function amountsOf(field: string, given: GivenAmounts) {

@@ -45,13 +45,18 @@ export function latchedRefusal(run: Run, storeId: string, paths: readonly string
   for (const [key, latch] of run.latches) {
     if (latch.storeId !== storeId || !paths.some((path) => path === latch.budget || path.startsWith(`${latch.budget}/`))) continue
     if (!latch.changed && performance.now() < latch.untilMs) {
-      const { code, message, details } = latch.refusal
-      return new Refusal(code, message, { ...details, latched: true }, { cause: latch.refusal })
+      return repeated(latch.refusal)
     }
     latch.stop()
     run.latches.delete(key)
   }
   return undefined
+}
+
+/** The same refusal, as one that was given before. */
+export function repeated(refusal: Refusal): Refusal {
+  const { code, message, details } = refusal
+  return new Refusal(code, message, { ...details, latched: true }, { cause: refusal })
 }
 
 /** Remembers a refusal that ends the work on its budget; `watch` calls back when that budget changes. */

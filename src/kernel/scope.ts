@@ -16,18 +16,26 @@ import type { Committer } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import type { Action, ProposedAction } from '../waist/action.ts'
 import type { Batch } from '../waist/batch.ts'
-import type { Gate, Verdict } from '../waist/gate.ts'
+import type { Gate } from '../waist/gate.ts'
 import type { Hold } from '../waist/hold.ts'
 import type { LogKind } from '../waist/log.ts'
 import type { BeginOptions, Scope, ScopeIdentity } from '../waist/scope.ts'
+import { watchGates, type Cuts } from './cuts.ts'
 import { createHold, type HoldContext } from './hold.ts'
+import type { Promised } from './promise.ts'
 import { runOnce } from '../effects/once.ts'
-import { createRun, currentRun, latch, latchedRefusal } from './run.ts'
+import { createRun, currentRun, latch, latchedRefusal, repeated, type Run } from './run.ts'
+import { assertSteps, outputOf, stepped } from './steps.ts'
+import type { Stops } from './stops.ts'
+import { capped, refusalOf } from './verdict.ts'
 
 /** What all scopes of a kernel share. */
 export interface ScopeContext extends HoldContext {
   readonly gates: readonly Gate[]
   readonly observe: boolean
+  readonly promise: Promised
+  readonly stops: Stops
+  readonly cuts: Cuts
   readonly store: Store
   readonly committer: Committer
   readonly prices: () => Promise<Prices>
@@ -38,6 +46,11 @@ export interface ScopeContext extends HoldContext {
 }
 
 type Trail = TakeRequest['trail']
+/** What was set aside, and for what, as the gates have narrowed it. */
+interface Taken {
+  readonly granted: Grant
+  readonly narrowed: ProposedAction
+}
 /** What is recorded of an action that was refused. */
 type Refused = Pick<ProposedAction, 'kind' | 'resource' | 'argsHash'>
 
@@ -71,6 +84,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     assertName('action.kind', action.kind)
     assertResource('action.resource', action.resource)
     assertWorst(action)
+    assertSteps(action, context.promise)
     const args = canonicalJson(action.args ?? null, { dropUndefined: true })
     return { ...action, ...(wrapUp && action.allot === undefined ? { wrapUp } : {}), agent, task, argsHash: sha256(args) }
   }
@@ -90,15 +104,16 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     const run = currentRun()
     const holdId = newId()
     try {
-      const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, paths)
-      if (remembered !== undefined) throw remembered
-      const hold = createHold(await grant(holdId, proposed, options), { boot: log.boot, ...owner }, context)
+      if (context.stops.isStale) await context.stops.look()
+      const standing = standingRefusal(run)
+      if (standing !== undefined) throw standing
+      const hold = await grant(holdId, proposed, options)
       try {
         // A write that came with the hold has happened, and its caller has to know that it did.
-        if (proposed.with === undefined) context.assertOpen()
-      } catch (closed) {
-        await hold.release('the kernel was closed before it ran')
-        throw closed
+        if (proposed.with === undefined) assertGoesOn()
+      } catch (ended) {
+        await hold.release('the kernel was closed, or it was stopped, before it ran')
+        throw ended
       }
       return hold
     } catch (error) {
@@ -108,10 +123,28 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     }
   }
 
-  async function grant(holdId: string, action: ProposedAction, options: BeginOptions): Promise<Grant> {
+  /** What is known without asking anybody: a stop, before all else, or a refusal that ended this run. */
+  function standingRefusal(run: Run | undefined): Refusal | undefined {
+    const stopped = context.stops.refusalFor({ agent, paths })
+    if (stopped === undefined) return run === undefined ? undefined : latchedRefusal(run, store.id, paths)
+    const isKnown = run?.refusal?.details.stop?.id === stopped.details.stop!.id
+    return isKnown ? repeated(stopped) : stopped
+  }
+
+  /** While it waited for money its kernel may have been closed, or somebody may have stopped it. */
+  function assertGoesOn(): void {
+    context.assertOpen()
+    const stopped = context.stops.refusalFor({ agent, paths })
+    if (stopped !== undefined) throw stopped
+  }
+
+  async function grant(holdId: string, action: ProposedAction, options: BeginOptions): Promise<Hold> {
     const trail: Trail = {}
+    const run = currentRun()
+    const listen = (cut: (refusal: Refusal) => void): (() => void) => listenForCuts(holdId, action, run, cut)
     try {
-      return await takeInRounds(holdId, action, trail, options)
+      const { granted, narrowed } = await takeInRounds(holdId, action, trail, options)
+      return createHold(granted, { boot: log.boot, ...owner }, context, { listen, outputTokens: outputOf(granted, narrowed) })
     } catch (error) {
       const own = error instanceof FragmentConflict
       // A refusal is recorded where it is found. Else the trail would have an intent without an end.
@@ -126,22 +159,15 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   }
 
   /** Asks the gates and the ledger, again when something that a gate built upon has changed. @throws {FragmentConflict} When it is the action's own. */
-  async function takeInRounds(holdId: string, action: ProposedAction, trail: Trail, { signal }: BeginOptions): Promise<Grant> {
+  async function takeInRounds(holdId: string, action: ProposedAction, trail: Trail, { signal }: BeginOptions): Promise<Taken> {
     const startedAt = performance.now()
     for (let round = 0; ; round++) {
       signal?.throwIfAborted()
       const { narrowed, fragment } = await passGates(action)
-      const take = (part: Batch): Promise<Grant> =>
-        ledger.take({
-          holdId,
-          path: budget,
-          also,
-          action: narrowed,
-          fragment: part,
-          startedAt,
-          trail,
-          ...(signal === undefined ? {} : { signal }),
-        })
+      const take = async (part: Batch): Promise<Taken> => {
+        const request = { holdId, path: budget, also, action: stepped(narrowed), fragment: part, startedAt, trail }
+        return { granted: await ledger.take({ ...request, ...(signal === undefined ? {} : { signal }) }), narrowed }
+      }
       try {
         return await take(fragment)
       } catch (error) {
@@ -202,9 +228,11 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   async function decide(action: Action): Promise<Refusal | undefined> {
     context.assertOpen()
     const proposed = propose(action)
-    const run = currentRun()
-    const remembered = run === undefined ? undefined : latchedRefusal(run, store.id, paths)
-    if (remembered !== undefined) return remembered
+    const standing = standingRefusal(currentRun())
+    if (standing !== undefined) {
+      note(standing, proposed)
+      return standing
+    }
     for (const gate of gates) {
       const verdict = await gate.decide(proposed)
       if (verdict.verdict === 'allow' || observe) continue
@@ -213,6 +241,28 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       return refusal
     }
     return undefined
+  }
+
+  /** What cuts an action that is under way: a stop, a freeze, or a gate that withdraws what it allowed. */
+  function listenForCuts(hold: string, action: ProposedAction, run: Run | undefined, cut: (refusal: Refusal) => void): () => void {
+    let isCut = false
+    const cutOnce = (refusal: Refusal): void => {
+      if (isCut) return
+      isCut = true
+      latest = refusal
+      if (run !== undefined) run.refusal = refusal
+      record('event', { type: 'cut', hold, code: refusal.code, agent, task, budget, resource: action.resource, reason: refusal.message })
+      cut(refusal)
+    }
+    const stops = [
+      context.cuts.listen({ agent, paths }, observe, cutOnce),
+      watchGates(gates, action, (gate, denial) => {
+        const refusal = refusalOf(denial, action)
+        if (observe) wouldRefuse(gate, refusal, action.resource)
+        else cutOnce(refusal)
+      }),
+    ]
+    return () => stops.forEach((stop) => stop())
   }
 
   /** Remembers a refusal where it will be looked for: in the run, in the scope, in the trail. */
@@ -227,7 +277,8 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     const facts = { code: refusal.code, ...owner, action: kind, resource, argsHash, reason: refusal.message }
     // Nothing runs, whether that is on record or not; the caller must know why.
     record('refused', { ...facts, ...(hold === undefined ? {} : { hold }) })
-    if (run === undefined || refusal.details.endsRun !== true) return
+    // A stop is remembered for everybody, and no longer than it stands.
+    if (run === undefined || refusal.details.endsRun !== true || refusal.code === 'ERR_STOPPED') return
     const bound = refusal.details.budget
     latch(run, refusal, { storeId: store.id, budget: bound?.budget ?? budget }, (wake) =>
       store.watch(
@@ -268,6 +319,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
 
   const scope: Scope = {
     boot: log.boot,
+    promise: context.promise,
     ...owner,
     begin,
     decide,
@@ -333,26 +385,4 @@ function assertWorst({ worst = {}, allot, smallest = {}, output }: Action): void
 /** Runs `fn` in the current run, or in a new one when there is none. */
 function inRun<T>(fn: () => T): T {
   return currentRun() === undefined ? withAmbient({ run: createRun() }, fn) : fn()
-}
-
-function refusalOf(verdict: Exclude<Verdict, { verdict: 'allow' }>, { agent, resource, argsHash }: ProposedAction): Refusal {
-  const about = { agent, resource, argsHash }
-  if (verdict.verdict === 'ask') {
-    const call = JSON.stringify({ agent, tool: resource, argsHash, by: 'you', expiresInMs: 600_000 })
-    const wouldPass = `kernel.approve(${call})`
-    return new Refusal('ERR_APPROVAL_REQUIRED', verdict.reason, { ...about, wouldPass })
-  }
-  const { code = 'ERR_PERMISSION_DENIED', reason, wouldPass, modelMessage } = verdict
-  return new Refusal(code, reason, {
-    ...about,
-    ...(wouldPass === undefined ? {} : { wouldPass }),
-    ...(modelMessage === undefined ? {} : { modelMessage }),
-  })
-}
-
-function capped(action: ProposedAction, maxOutputTokens: number | undefined): ProposedAction {
-  if (maxOutputTokens === undefined || action.output === undefined) return action
-  const { tokens, minTokens, perToken } = action.output
-  const most = Math.min(tokens, Math.max(1, Math.floor(maxOutputTokens)))
-  return { ...action, output: { tokens: most, minTokens: Math.min(minTokens, most), perToken } }
 }

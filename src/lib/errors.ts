@@ -15,6 +15,7 @@ export type RefusalCode =
   | 'ERR_PERMISSION_DENIED'
   | 'ERR_APPROVAL_REQUIRED'
   | 'ERR_CONFLICT'
+  | 'ERR_STOPPED'
 
 /** Codes of failures: something is broken, misused or unreachable. Stable; switch on these. */
 export type FailureCode =
@@ -47,6 +48,21 @@ export class HoldfastError extends Error {
   static isInstance(error: unknown): error is HoldfastError {
     return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[BRAND] === true
   }
+}
+
+/** A stop in force. One that names neither `budget` nor `agent` is of everything on the store. */
+export interface StopFacts {
+  readonly id: string
+  /** Path of the budget that was stopped, with all below it. */
+  readonly budget?: string
+  /** The agent that was stopped, wherever it works. */
+  readonly agent?: string
+  readonly by: string
+  readonly reason: string
+  /** Unix ms by the store's clock. */
+  readonly atMs: number
+  /** When it is over by itself, Unix ms by the store's clock; absent when somebody has to lift it. */
+  readonly untilMs?: number
 }
 
 /** What bound, and what would pass. Amounts are integers: `usd` in nano-USD, everything else in units. */
@@ -130,6 +146,8 @@ export interface RefusalDetails {
   readonly budget?: BudgetFacts
   /** Of `ERR_CONFLICT`. */
   readonly conflict?: ConflictFacts
+  /** Of `ERR_STOPPED`. */
+  readonly stop?: StopFacts
   /** The smallest change that would have let this action pass, for the operator. */
   readonly wouldPass?: string
   /** When it makes sense to ask again, Unix ms by the store's clock. */
@@ -156,6 +174,7 @@ const MODEL_MESSAGES: Record<RefusalCode, string> = {
   ERR_NO_SCOPE: 'This work is not set up to run anything. Report this to the operator.',
   ERR_PERMISSION_DENIED: 'You may not do this. Do not try it again; go on without it.',
   ERR_APPROVAL_REQUIRED: 'This needs the approval of a person first. Do not try it again until you are told that it was approved.',
+  ERR_STOPPED: 'This work has been stopped by its operator. Do not try again; answer with what you already have.',
   ERR_CONFLICT: 'Somebody else changed what this was based on, so nothing was written. Read it again and decide anew.',
 }
 

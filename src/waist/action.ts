@@ -42,6 +42,11 @@ export interface OutputBound {
   readonly minTokens: number
   /** What one more output token adds, on every choice. */
   readonly perToken: Amounts
+  /**
+   * Holds only this many at first; whoever counts the output as it comes begins the rest, as actions of their own, before
+   * they are used up. Only where the promise is `bounded`. @default all are held from the start
+   */
+  readonly stepTokens?: number
 }
 
 /** An action as the gates see it. */

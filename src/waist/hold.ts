@@ -40,6 +40,12 @@ export interface Hold extends Settlement {
   readonly deadlineAtMs: number
   readonly state: 'held' | 'settled' | 'released' | 'charged'
   /**
+   * Aborts, with a `Refusal` as its reason, when the action should not go on: a stop covers it, a budget that it counts on
+   * is frozen, or a gate withdraws what it allowed. Never after the hold has ended. Listened to from the first time that
+   * it is asked for: by what can be cut, a stream; what cannot be cut has been paid for anyway.
+   */
+  readonly cut: AbortSignal
+  /**
    * Hands the hold to the one HTTP attempt that it pays for. From then on that attempt alone decides what was
    * spent; `settle` of the hold itself only compares.
    *

@@ -29,6 +29,8 @@ export interface BeginOptions {
 export interface Scope extends ScopeIdentity {
   /** Identity of the kernel that it belongs to. */
   readonly boot: string
+  /** What the limits of its kernel are: never exceeded, or exceeded by at most a stated sum. */
+  readonly promise: 'hard' | 'bounded'
   /**
    * Asks every gate, and sets the worst case aside in one commit.
    *

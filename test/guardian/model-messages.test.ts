@@ -18,6 +18,7 @@ const CODES = Object.keys({
   ERR_PERMISSION_DENIED: true,
   ERR_APPROVAL_REQUIRED: true,
   ERR_CONFLICT: true,
+  ERR_STOPPED: true,
 } satisfies Record<RefusalCode, true>) as readonly RefusalCode[]
 
 const amount = fc.maxSafeNat()
