@@ -21,6 +21,7 @@ export interface Check {
     | 'store-heads'
     | 'store-settings'
     | 'processes'
+    | 'stopped'
     | 'suspense'
     | 'successors'
     | 'budgets'

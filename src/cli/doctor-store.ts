@@ -4,6 +4,7 @@ import { createReadStream, statSync } from 'node:fs'
 import { assertStoreIsWhole } from '../audit/store-heads.ts'
 import { COLUMNS } from '../budget/record.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
+import { readStops, subjectText } from '../kernel/stops.ts'
 import { HoldfastError } from '../lib/errors.ts'
 import { MAX_SEGMENT_BYTES, MAX_SEGMENT_LINES } from '../stores/file.ts'
 import type { Store } from '../stores/store.ts'
@@ -37,11 +38,20 @@ export async function checkStore(place: Place): Promise<readonly Check[]> {
       ...(await checkProcesses(store)),
       ...(await checkSuccessors(data, store)),
       ...(await checkBudgets(store)),
+      ...(await checkStops(store)),
     ])
   } catch (error) {
     const damaged = HoldfastError.isInstance(error) && error.code === 'ERR_DAMAGE'
     return [failed('journal', error, damaged ? AFTER_DAMAGE : 'Nothing is known to be damaged: mend what the message names.')]
   }
+}
+
+/** A stop that was forgotten looks like a program that is broken. */
+async function checkStops(store: Store): Promise<readonly Check[]> {
+  return (await readStops(store)).map((stop): Check => {
+    const message = `${subjectText(stop)} is stopped, by ${stop.by}: ${stop.reason}`
+    return { id: 'stopped', result: 'warn', message, todo: 'To go on: holdfast stop --lift, with the same target.' }
+  })
 }
 
 /** Only the file store has a journal of its own; the others say themselves what they lack. */

@@ -15,6 +15,7 @@ import { addDoctor } from './doctor.ts'
 import { addHandoffList } from './handoff-list.ts'
 import { faultOf, printFault } from './output.ts'
 import { addStatus } from './status.ts'
+import { addStop } from './stop.ts'
 import { addStoreMigrate } from './store-migrate.ts'
 import { parseStore, type StoreAddress } from './store-address.ts'
 
@@ -56,6 +57,7 @@ function createProgram(asJson: boolean): Command {
     .configureOutput({ outputError: () => undefined, ...(asJson ? { writeErr: () => undefined } : {}) })
     .exitOverride()
   addStatus(program)
+  addStop(program)
   const budget = program.command('budget').description('look at budgets, and change them while they are in use').helpCommand(false)
   for (const add of [addBudgetStatus, addBudgetReport, addBudgetLimits, addBudgetFreeze, addBudgetHolds, addBudgetRecover]) add(budget)
   const bb = program.command('bb').description('look at the blackboard').helpCommand(false)

@@ -4,6 +4,8 @@ import type { Command } from 'commander'
 import type { Column } from '../budget/record.ts'
 import { readBudgets, type BudgetLine } from '../budget/report.ts'
 import { homeOf } from '../budget/windows/window.ts'
+import { readStops, subjectText } from '../kernel/stops.ts'
+import type { StopFacts } from '../lib/errors.ts'
 import { TITLES, amountCell, shownColumns, totalsOf } from './budget-status.ts'
 import { withWholeStore } from './open-store.ts'
 import { reports, type GlobalOptions, type Report } from './output.ts'
@@ -26,6 +28,8 @@ export interface StatusJson {
   readonly notEnforced: readonly string[]
   /** Paths of budgets that take no more calls. */
   readonly frozen: readonly string[]
+  /** Stops in force, oldest first. */
+  readonly stops: readonly StopFacts[]
   /** By dimension, over the budgets at the top; `null` where a sum is beyond 2^53 - 1. */
   readonly totals: ReturnType<typeof totalsOf>
 }
@@ -54,6 +58,7 @@ async function status(place: GlobalOptions): Promise<Report> {
   return withWholeStore(place, async (store) => {
     const { nowMs, processes } = await seeProcesses(store)
     const lines = await readBudgets(store)
+    const stops = await readStops(store)
     const json: StatusJson = {
       store: { name: store.name, id: store.id },
       nowMs,
@@ -63,6 +68,7 @@ async function status(place: GlobalOptions): Promise<Report> {
       budgets: new Set(lines.map(({ budget }) => homeOf(budget))).size,
       notEnforced: pathsWhere(lines, ({ enforced }) => !enforced),
       frozen: pathsWhere(lines, ({ frozen }) => frozen !== undefined),
+      stops,
       totals: totalsOf(lines),
     }
     return { json, text: (style) => statusText(json, style) }
@@ -74,7 +80,7 @@ function pathsWhere(lines: readonly BudgetLine[], holds: (line: BudgetLine) => b
 }
 
 function statusText(status: StatusJson, style: Style): string {
-  const { store, holds, suspended, budgets, notEnforced, frozen, processes } = status
+  const { store, holds, suspended, budgets, notEnforced, frozen, stops, nowMs, processes } = status
   const facts: (readonly Cell[])[] = [
     ['store', store.name],
     ['id', store.id],
@@ -84,11 +90,17 @@ function statusText(status: StatusJson, style: Style): string {
     ['budgets', String(budgets)],
     ...notEnforced.map((path): readonly Cell[] => ['', ['yellow', `NOT ENFORCED (observe): ${path}`]]),
     ...frozen.map((path): readonly Cell[] => ['', ['red', `FROZEN: ${path}`]]),
+    ...stops.map((stop): readonly Cell[] => ['', ['red', stopText(stop, nowMs)]]),
   ]
   const parts = [table([{}, {}], facts, style)]
   if (processes.length > 0) parts.push(processTable(status, style))
   if (budgets > 0) parts.push(totalsTable(status.totals, style))
   return parts.join('\n')
+}
+
+function stopText(stop: StopFacts, nowMs: number): string {
+  const left = stop.untilMs === undefined ? '' : ` (${span(stop.untilMs - nowMs)} left)`
+  return `STOPPED: ${subjectText(stop)}, by ${stop.by}: ${stop.reason}${left}`
 }
 
 function countStates(processes: readonly SeenProcess[]): string {

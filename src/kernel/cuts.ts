@@ -53,7 +53,7 @@ function createCuts(store: Store, stops: Stops, onTrouble: (error: unknown) => v
   }
 
   function obeyStops(): void {
-    for (const listener of [...listeners]) fire(listener, stops.refusalFor(listener.subject))
+    for (const listener of listeners) fire(listener, stops.refusalFor(listener.subject))
   }
 
   /** Looks for frozen budgets among those that somebody listens for. */

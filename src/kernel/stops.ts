@@ -182,7 +182,7 @@ export async function createStops(store: Store, onTrouble: (error: unknown) => v
       do {
         again = false
         await lookNow()
-      } while (again && !stopped)
+      } while (again as boolean)
       looking = undefined
     })()
     return looking
