@@ -1,0 +1,85 @@
+// The usage that Gemini models report, in the Gemini API and in Vertex AI.
+
+import type { Usage } from '../../waist/price.ts'
+import { asFields, count, makeDisjoint, required } from './disjoint.ts'
+
+/**
+ * Reads the `usageMetadata` of a Gemini answer.
+ *
+ * `promptTokenCount` has the cached tokens in it, implicitly cached ones too; what tools brought
+ * (`toolUsePromptTokenCount`) and thoughts stand beside prompt and candidates. Images and videos are counted as
+ * text, whose price they have on the input side.
+ *
+ * @param hostedCalls Calls of hosted tools by name, which stand elsewhere in the answer; see {@link countGoogleSearches}.
+ * @returns `undefined` for no usable usage: absent, all zero, a number that is not whole and positive, or parts whose
+ *   sum is not `totalTokenCount`. The caller then charges the worst case.
+ * @see https://googleapis.github.io/js-genai/release_docs/classes/types.GenerateContentResponseUsageMetadata.html
+ *   (2026-11-22; for Vertex AI, where the total is the sum of these four, too)
+ */
+export function readGoogleUsage(usageMetadata: unknown, hostedCalls: Readonly<Record<string, number>> = {}): Usage | undefined {
+  const fields = asFields(usageMetadata)
+  if (fields === undefined) return undefined
+  const input = count(fields['promptTokenCount']) + count(fields['toolUsePromptTokenCount'])
+  const thoughts = count(fields['thoughtsTokenCount'])
+  const output = count(fields['candidatesTokenCount']) + thoughts
+  if (input + output !== required(fields['totalTokenCount'])) return undefined
+  return makeDisjoint({
+    input,
+    output,
+    total: fields['totalTokenCount'],
+    cacheRead: count(fields['cachedContentTokenCount']),
+    cacheWrite5m: 0,
+    cacheWrite1h: 0,
+    reasoning: thoughts,
+    text: 0,
+    inputAudio: audioIn(fields['promptTokensDetails']) + audioIn(fields['toolUsePromptTokensDetails']),
+    cachedAudio: audioIn(fields['cacheTokensDetails']),
+    outputAudio: audioIn(fields['candidatesTokensDetails']),
+    inputDetails: {},
+    outputDetails: {},
+    toolCalls: hostedCalls,
+  })
+}
+
+/** Tokens of audio in a list such as `[{ modality: 'AUDIO', tokenCount: 40 }]`; `NaN` for what is no such list. */
+function audioIn(details: unknown): number {
+  if (details == null) return 0
+  if (!Array.isArray(details)) return Number.NaN
+  let audio = 0
+  for (const detail of details as readonly unknown[]) {
+    const entry = asFields(detail)
+    if (entry === undefined) return Number.NaN
+    if (entry['modality'] === 'AUDIO') audio += count(entry['tokenCount'])
+  }
+  return audio
+}
+
+/** Gemini models before 3 pay for a prompt that was grounded, however often it searched. */
+const PAYS_BY_PROMPT = /(?:^|\/)gemini-[12][.-]/
+
+/** Whether a model pays for a grounded prompt rather than for each search. An unknown model pays for each search. */
+export function paysByPrompt(model: unknown): boolean {
+  return typeof model === 'string' && PAYS_BY_PROMPT.test(model)
+}
+
+/**
+ * The distinct queries that an answer, or one chunk of it, says it searched for, added to those that are known.
+ *
+ * @see https://ai.google.dev/gemini-api/docs/google-search (2026-11-22: empty and repeated queries are not billed)
+ */
+export function addGoogleSearches(queries: Set<string>, candidates: unknown): void {
+  for (const candidate of Array.isArray(candidates) ? (candidates as readonly unknown[]) : []) {
+    const grounding = asFields(asFields(candidate)?.['groundingMetadata'])
+    for (const field of ['webSearchQueries', 'imageSearchQueries']) {
+      const searched = grounding?.[field]
+      for (const query of Array.isArray(searched) ? (searched as readonly unknown[]) : [])
+        if (typeof query === 'string' && query !== '') queries.add(`${field} ${query}`)
+    }
+  }
+}
+
+/** What these searches count as: one for the whole prompt, or one for each query. */
+export function countGoogleSearches(queries: ReadonlySet<string>, modelVersion: unknown): Readonly<Record<string, number>> {
+  if (queries.size === 0) return {}
+  return { web_search: paysByPrompt(modelVersion) ? 1 : queries.size }
+}
