@@ -23,6 +23,8 @@ const SEARCHING_MODEL = /-search-(?:preview|api)\b|:online$/
 export interface BoundOptions {
   /** Most input tokens of a request that refers to something the client cannot count, over all turns of its hosted tools; your word for it. */
   readonly maxInputTokens?: number | undefined
+  /** Most calls of hosted tools in a request whose format has no limit for them, as that of Gemini; your word for it. */
+  readonly maxToolCalls?: number | undefined
   /** The model's, as in {@link ModelPrice}. */
   readonly contextWindow?: number | undefined
   /** @default 8192 */
@@ -91,7 +93,7 @@ export interface RequestFacts {
 export function boundFacts(facts: RequestFacts, bytes: number, options: BoundOptions = {}): RequestBound {
   const { model, hostedTools, maxToolCalls: limit, choices = 1, predicts = false, inputAudio = false, outputAudio = false } = facts
   assertAmount('bytes', bytes)
-  for (const name of ['maxInputTokens', 'contextWindow', 'defaultMaxOutputTokens', 'maxOutputTokens'] as const)
+  for (const name of ['maxInputTokens', 'maxToolCalls', 'contextWindow', 'defaultMaxOutputTokens', 'maxOutputTokens'] as const)
     if (options[name] !== undefined) assertAmount(name, options[name])
   if (model === '') throw unmetered('The request names no model, so it has no price', 'Set `model` in the request')
   if (SEARCHING_MODEL.test(model)) throw uncounted(model, ['web_search'])
