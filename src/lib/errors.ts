@@ -214,7 +214,7 @@ const MAX_DEPTH = 16
 
 /**
  * Finds the refusal inside whatever a framework made of it: looks through `.cause`, `.error`, `.errors`,
- * `.lastError` and the 402 body, at most 16 levels deep.
+ * `.lastError` and the 402 body, also where it stands in `.message`, at most 16 levels deep.
  *
  * @returns The refusal, or `undefined` when the error is about something else.
  */
@@ -227,8 +227,8 @@ export function findRefusal(error: unknown): Refusal | undefined {
       if (typeof candidate !== 'object' || candidate === null || seen.has(candidate)) continue
       seen.add(candidate)
       if (Refusal.isInstance(candidate)) return candidate
-      const { cause, error: inner, errors, lastError, responseBody } = candidate as Record<string, unknown>
-      const carried = refusalFromBody(inner) ?? refusalFromBody(candidate) ?? refusalFromText(responseBody)
+      const { cause, error: inner, errors, lastError, responseBody, message } = candidate as Record<string, unknown>
+      const carried = refusalFromBody(inner) ?? refusalFromBody(candidate) ?? refusalFromText(responseBody) ?? refusalFromText(message)
       if (carried !== undefined) return carried
       next.push(cause, inner, lastError)
       if (Array.isArray(errors)) next.push(...errors.slice(0, 100))
@@ -262,7 +262,7 @@ function refusalFromBody(value: unknown): Refusal | undefined {
   return new Refusal(body.code, String(body.message), details)
 }
 
-/** The AI SDK keeps the body of an error answer as text. */
+/** The AI SDK keeps the body of an error answer as text, and the Google Gen AI SDK makes it the message of its error. */
 function refusalFromText(value: unknown): Refusal | undefined {
   if (typeof value !== 'string' || !value.includes('holdfast_refusal') || value.length > 65_536) return undefined
   try {
