@@ -40,6 +40,18 @@ export interface WireFault {
   readonly code?: string
 }
 
+/** What an answer is written in. */
+export interface AnswerWriter {
+  /** The answer as the body of a response that is not streamed. */
+  readonly bodyOf: (plan: Plan) => object
+  /** The answer as the pieces of a stream. */
+  readonly framesOf: (plan: Plan) => string[]
+  /** Content type of a stream. */
+  readonly streamType: string
+  /** The body of an error. */
+  readonly faultBodyOf: (status: number, fault: WireFault) => object
+}
+
 /** Finds what the real API would refuse with a 400, or nothing. */
 export function faultOf(endpoint: ProviderRequest['endpoint'], body: Record<string, unknown>): WireFault | undefined {
   const input = endpoint === 'chat' ? 'messages' : 'input'
@@ -67,7 +79,7 @@ export function faultOf(endpoint: ProviderRequest['endpoint'], body: Record<stri
 }
 
 /** The members of a request that bound its output, by endpoint. */
-const CAPS = { chat: ['max_completion_tokens', 'max_tokens'], responses: ['max_output_tokens'] } as const
+const CAPS = { chat: ['max_completion_tokens', 'max_tokens'], responses: ['max_output_tokens'], google: [] as const } as const
 
 /** Tokens of a text as this provider counts them: a quarter of its UTF-8 bytes, rounded up. */
 function tokensOf(text: string): number {
@@ -186,8 +198,18 @@ function piecesOf(text: string): string[] {
   return Array.from({ length: Math.ceil(words.length / size) }, (_, at) => words.slice(at * size, (at + 1) * size).join(''))
 }
 
-/** The answer as the body of a response that is not streamed. */
-export function bodyOf(plan: Plan): object {
+/** The format of the OpenAI API, of both of its endpoints. */
+export const openaiWriter: AnswerWriter = {
+  bodyOf,
+  framesOf,
+  streamType: 'text/event-stream; charset=utf-8',
+  faultBodyOf(status, { message, param, code }) {
+    const type = status >= 500 ? 'server_error' : 'invalid_request_error'
+    return { error: { message, type, param: param ?? null, code: code ?? null } }
+  },
+}
+
+function bodyOf(plan: Plan): object {
   if (plan.endpoint === 'responses') return responseOf(plan, plan.cut ? 'incomplete' : 'completed', itemsOf(plan))
   const choice = (index: number): object => ({
     index,
@@ -208,8 +230,8 @@ export function bodyOf(plan: Plan): object {
   }
 }
 
-/** The answer as the server-sent events of a stream, each ending in an empty line. */
-export function framesOf(plan: Plan): string[] {
+/** Server-sent events, each ending in an empty line. */
+function framesOf(plan: Plan): string[] {
   return plan.endpoint === 'chat' ? [...chatFrames(plan)] : [...responseFrames(plan)]
 }
 

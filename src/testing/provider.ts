@@ -1,6 +1,6 @@
 // A provider that is simulated up to the socket: a real HTTP server on 127.0.0.1 that speaks the OpenAI wire
-// format, misbehaves on request and keeps the bill. The bill is the truth that budgets are tested against,
-// so it charges at the worst moment for a budget: in full, before the first byte of an answer.
+// format and that of Gemini, misbehaves on request and keeps the bill. The bill is the truth that budgets are
+// tested against, so it charges at the worst moment for a budget: in full, before the first byte of an answer.
 
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -8,7 +8,8 @@ import type { AddressInfo } from 'node:net'
 import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import { assertAmount } from '../lib/amounts.ts'
 import { newId } from '../lib/ids.ts'
-import { bodyOf, faultOf, framesOf, planAnswer, type Plan, type WireFault } from './provider-answers.ts'
+import { faultOf, openaiWriter, planAnswer, type AnswerWriter, type Plan, type WireFault } from './provider-answers.ts'
+import { googleCallOf } from './provider-google.ts'
 
 /** Tokens of one request. Cached tokens are part of the input, reasoning tokens part of the output. */
 export interface ProviderUsage {
@@ -43,7 +44,7 @@ export type ProviderFault = 'drop-before-headers' | 'drop-mid-stream' | 'hang' |
 export interface ProviderRequest {
   /** 0 for the first one since the start or the last reset; each retry of a client is a request of its own. */
   readonly index: number
-  readonly endpoint: 'chat' | 'responses'
+  readonly endpoint: 'chat' | 'responses' | 'google'
   readonly body: Record<string, unknown>
   readonly headers: IncomingHttpHeaders
 }
@@ -169,8 +170,9 @@ export function scriptOf(answers: readonly ProviderAnswer[]): (request: Provider
 }
 
 /**
- * Starts a provider on a free port of 127.0.0.1. It serves `POST /v1/chat/completions`, `POST /v1/responses`
- * and `GET /v1/models`, takes any API key, and keeps the process alive until it is closed.
+ * Starts a provider on a free port of 127.0.0.1. It serves `POST /v1/chat/completions`, `POST /v1/responses`,
+ * `POST /v1beta/models/{model}:generateContent` (and `:streamGenerateContent`) and `GET /v1/models`, takes any API
+ * key, and keeps the process alive until it is closed.
  *
  * @throws {TypeError} For a price that is not a whole number.
  * @throws {RangeError} For a negative price.
@@ -264,15 +266,18 @@ async function serve({ book, script }: Site, incoming: IncomingMessage, outgoing
   const path = (incoming.url ?? '').split('?', 1)[0]!
   outgoing.setHeader('x-request-id', `req_${newId()}`)
   if (incoming.method === 'GET' && path === '/v1/models') return sendText(outgoing, 200, MODELS)
-  const endpoint = incoming.method === 'POST' ? ENDPOINTS.get(path) : undefined
+  const google = googleCallOf(incoming.method, incoming.url ?? '')
+  const endpoint = google !== undefined ? 'google' : incoming.method === 'POST' ? ENDPOINTS.get(path) : undefined
+  const writer = google?.writer ?? openaiWriter
   if (endpoint === undefined) return sendFault(outgoing, 404, { message: `Unknown request URL: ${incoming.method} ${path}.` })
   book.arrived()
   const bytes = await readBody(incoming)
   if (bytes === undefined) return sendFault(outgoing, 413, { message: `The body is over ${MAX_BODY_BYTES} bytes.` })
   const body = parseObject(bytes)
   if (body === undefined) return sendFault(outgoing, 400, { message: 'We could not parse the JSON body of your request.' })
-  const fault = faultOf(endpoint, body)
-  if (fault !== undefined) return sendFault(outgoing, 400, fault)
+  const asked = google === undefined ? { endpoint, body } : ({ endpoint: 'responses', body: google.read(body) } as const)
+  const fault = faultOf(asked.endpoint, asked.body)
+  if (fault !== undefined) return sendFault(outgoing, 400, fault, writer)
   const request = book.record({ endpoint, body, headers: incoming.headers }, bytes.length)
   let answer: ProviderAnswer
   let plan: Plan | undefined
@@ -280,13 +285,18 @@ async function serve({ book, script }: Site, incoming: IncomingMessage, outgoing
   try {
     answer = script(request)
     checkAnswer(answer)
-    plan = isFree(answer) ? undefined : planAnswer(request, answer)
+    plan = isFree(answer) ? undefined : { ...planAnswer({ ...request, ...asked }, answer), endpoint }
     line = plan && book.charge(plan)
   } catch (error) {
     // A 422 is retried by no client, so a mistake in a script shows once.
-    return sendFault(outgoing, 422, { message: `The script of the simulated provider failed: ${String(error)}`, code: 'script_error' })
+    return sendFault(
+      outgoing,
+      422,
+      { message: `The script of the simulated provider failed: ${String(error)}`, code: 'script_error' },
+      writer,
+    )
   }
-  await respond(outgoing, answer, plan, line)
+  await respond(outgoing, answer, { plan, line, writer })
 }
 
 /** True for an answer that is an error by script, which is never charged. */
@@ -304,7 +314,10 @@ function checkAnswer(answer: ProviderAnswer): void {
   within('chunkDelayMs', 0, MAX_DELAY_MS)
 }
 
-async function respond(outgoing: ServerResponse, answer: ProviderAnswer, plan?: Plan, line?: Line): Promise<void> {
+/** What an answer says, what it costs, and whose words it is in. */
+type Written = { readonly plan: Plan | undefined; readonly line: Line | undefined; readonly writer: AnswerWriter }
+
+async function respond(outgoing: ServerResponse, answer: ProviderAnswer, { plan, line, writer }: Written): Promise<void> {
   const { fault, contentType } = answer
   if (fault === 'hang') return
   const gone = new AbortController()
@@ -315,14 +328,17 @@ async function respond(outgoing: ServerResponse, answer: ProviderAnswer, plan?: 
   if (contentType !== undefined) outgoing.setHeader('content-type', contentType)
   if (plan === undefined || fault === 'error-but-billed') {
     const status = answer.status ?? (plan === undefined ? 200 : 500)
-    if (answer.errorBody === undefined) return sendFault(outgoing, status, { message: 'A simulated failure.' })
+    if (answer.errorBody === undefined) return sendFault(outgoing, status, { message: 'A simulated failure.' }, writer)
     return sendText(outgoing, status, answer.errorBody)
   }
   outgoing.once('finish', () => {
     if (line !== undefined) line.completed = plan.told && fault === undefined
   })
-  if (plan.body['stream'] === true) return stream(outgoing, answer, framesOf(plan), gone.signal)
-  const text = JSON.stringify(bodyOf(plan))
+  if (plan.body['stream'] === true) {
+    if (contentType === undefined) outgoing.setHeader('content-type', writer.streamType)
+    return stream(outgoing, answer, writer.framesOf(plan), gone.signal)
+  }
+  const text = JSON.stringify(writer.bodyOf(plan))
   const half = text.slice(0, text.length / 2)
   if (fault !== 'drop-mid-stream') return sendText(outgoing, 200, fault === 'malformed-sse' ? half : text)
   outgoing.setHeader('content-length', Buffer.byteLength(text))
@@ -333,14 +349,13 @@ async function respond(outgoing: ServerResponse, answer: ProviderAnswer, plan?: 
 
 async function stream(outgoing: ServerResponse, answer: ProviderAnswer, frames: string[], signal: AbortSignal): Promise<void> {
   const middle = Math.floor(frames.length / 2)
-  if (!outgoing.hasHeader('content-type')) outgoing.setHeader('content-type', 'text/event-stream; charset=utf-8')
   outgoing.flushHeaders()
   for (const [at, frame] of frames.entries()) {
     // A turn of the event loop even without a delay: each event goes out on its own, and a client can leave.
     await pause(answer.chunkDelayMs, signal)
     if (at === middle && answer.fault === 'drop-mid-stream') return void outgoing.destroy()
     // Without its last brace the JSON of an event is broken, and the events around it stay readable.
-    const sent = at === middle && answer.fault === 'malformed-sse' ? frame.replace(/\}\n\n$/, '\n\n') : frame
+    const sent = at === middle && answer.fault === 'malformed-sse' ? frame.replace(/\}(?=[\r\n]*$)/, '') : frame
     if (!outgoing.write(sent)) await once(outgoing, 'drain', { signal })
   }
   outgoing.end()
@@ -371,9 +386,8 @@ function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
   }
 }
 
-function sendFault(outgoing: ServerResponse, status: number, { message, param, code }: WireFault): void {
-  const type = status >= 500 ? 'server_error' : 'invalid_request_error'
-  sendText(outgoing, status, JSON.stringify({ error: { message, type, param: param ?? null, code: code ?? null } }))
+function sendFault(outgoing: ServerResponse, status: number, fault: WireFault, writer = openaiWriter): void {
+  sendText(outgoing, status, JSON.stringify(writer.faultBodyOf(status, fault)))
 }
 
 function sendText(outgoing: ServerResponse, status: number, text: string): void {
