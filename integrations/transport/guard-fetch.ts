@@ -11,7 +11,7 @@ import { createDrains, type Drains } from './drains.ts'
 import { endFailed, faultOf, isNeverSent, settleFound, type Exchange } from './exchange.ts'
 import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
-import { findInEvents, meteredStream } from './stream-meter.ts'
+import { findInStream, meteredStream, type Framing } from './stream-meter.ts'
 import { wireOf } from '../wires/table.ts'
 import type { Body, Finding, Wire, WireRequest } from '../wires/wire.ts'
 
@@ -117,10 +117,11 @@ async function attempt(request: OutgoingRequest, source: ScopeSource, options: G
 
 /** The call that this request makes; `undefined` when it has no bound, and the scope only observes. */
 async function callOf(scope: Scope, { wire, text, request }: ReadRequest, options: GuardOptions): Promise<ModelCall | undefined> {
-  const { provider, maxInputTokens, defaultMaxOutputTokens } = options
+  const { provider, maxInputTokens, maxToolCalls, defaultMaxOutputTokens } = options
   return modelCall(scope, wire.modelOf(request), sha256(text), (known) => wire.bound(request, known), {
     provider,
     maxInputTokens,
+    maxToolCalls,
     defaultMaxOutputTokens,
   })
 }
@@ -183,8 +184,9 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingR
     await endFailed(response, exchange)
     return response
   }
-  if (response.body !== null && isEventStream(response, exchange)) {
-    return rebuilt(response, meteredStream(response.body, upstream, signal, exchange))
+  const framing = framingOf(response, exchange)
+  if (response.body !== null && framing !== undefined) {
+    return rebuilt(response, meteredStream(response.body, upstream, signal, { ...exchange, framing }))
   }
   const whole = settleWhole(response, exchange)
   try {
@@ -215,14 +217,18 @@ async function settleWhole(response: Response, exchange: Exchange): Promise<stri
     return ''
   }
   const text = await response.text()
-  await settleFound(exchange, isEventStream(response, exchange) ? findInEvents(text, exchange) : findInText(exchange.wire, text))
+  const framing = framingOf(response, exchange)
+  await settleFound(exchange, framing === undefined ? findInText(exchange.wire, text) : findInStream(text, { ...exchange, framing }))
   return text
 }
 
 /** Not every server names its streams: what was asked for as one and came as neither JSON nor a page is taken for one. */
-function isEventStream(response: Response, { wire, request }: Exchange): boolean {
+function framingOf(response: Response, { wire, request }: Exchange): Framing | undefined {
   const type = (response.headers.get('content-type') ?? '').toLowerCase()
-  return type.includes('text/event-stream') || (wire.isStream(request) && !/\bjson\b|html/.test(type))
+  if (type.includes('text/event-stream')) return 'events'
+  if (!wire.isStream(request) || type.includes('html')) return undefined
+  if (wire.streamsJson === true) return 'objects'
+  return /\bjson\b/.test(type) ? undefined : 'events'
 }
 
 /** What is not JSON is no answer with usage: it is charged at worst, and the caller sees what came. */
@@ -250,24 +256,28 @@ interface ReadRequest {
 }
 
 /** Reads a request, or says why its worst case cannot be known. */
-function read(wire: Wire | 'unknown', { init }: OutgoingRequest, path: string): ReadRequest | Refusal {
+function read(wire: Wire | 'unknown', { init, method }: OutgoingRequest, path: string): ReadRequest | Refusal {
   if (wire === 'unknown') {
     const wouldPass = `guardFetch(scope, { passthrough: ['${shortened(path)}'] }) if it costs nothing`
-    return unmetered(path, 'is not an endpoint that this version can meter, so it is refused', `To let it through: ${wouldPass}`, {
+    return unmetered(method, path, 'is not an endpoint that this version can meter, so it is refused', `To let it through: ${wouldPass}`, {
       wouldPass,
     })
   }
   const text = textOf(init.body)
-  if (text === undefined) return unmetered(path, 'has a body that is not text, so its worst case is not known', 'Send it as a JSON string')
+  if (text === undefined)
+    return unmetered(method, path, 'has a body that is not text, so its worst case is not known', 'Send it as a JSON string')
   const body = parsed(text)
   if (typeof body !== 'object' || body === null || Array.isArray(body))
-    return unmetered(path, 'has a body that is not a JSON object, so its worst case is not known', 'Send a JSON object')
+    return unmetered(method, path, 'has a body that is not a JSON object, so its worst case is not known', 'Send a JSON object')
   // Headers that are none throw here, before anything is held.
   return { wire, text, request: { path, headers: new Headers(init.headers), body: body as Body, bytes: Buffer.byteLength(text) } }
 }
 
-function unmetered(path: string, fault: string, fix: string, details: RefusalDetails = {}): Refusal {
-  return new Refusal('ERR_UNMETERED', `POST ${shortened(path)} ${fault}. ${fix}.`, { resource: shortened(path), ...details })
+function unmetered(method: string, path: string, fault: string, fix: string, details: RefusalDetails = {}): Refusal {
+  return new Refusal('ERR_UNMETERED', `${method.slice(0, 16)} ${shortened(path)} ${fault}. ${fix}.`, {
+    resource: shortened(path),
+    ...details,
+  })
 }
 
 /** A path goes into records, which are kept for good, so it may not have any length. */

@@ -1,16 +1,25 @@
 // A stream of events, passed on as it comes, with its usage taken at the end. The caller's end of the stream
 // comes after the hold has been settled, so whoever has read the answer to its end sees it in the budget.
 
+import { createObjectSplitter } from './json-objects.ts'
 import { createEventSplitter, dataOf } from './sse.ts'
 import type { EventReader, Finding } from '../wires/wire.ts'
 import { endBroken, faultOf, settleFound, type Exchange } from './exchange.ts'
+
+/** What separates the parts of a stream: server-sent events, or the braces of JSON objects. */
+export type Framing = 'events' | 'objects'
+
+/** An exchange whose answer is a stream. */
+export interface StreamExchange extends Exchange {
+  readonly framing: Framing
+}
 
 /** Wraps the body of a streamed answer. */
 export function meteredStream(
   body: ReadableStream<Uint8Array>,
   upstream: AbortController,
   signal: AbortSignal | undefined,
-  exchange: Exchange,
+  exchange: StreamExchange,
 ): ReadableStream<Uint8Array> {
   const reader = body.getReader()
   const meter = createMeter(exchange)
@@ -92,11 +101,9 @@ interface Meter extends Pick<EventReader, 'found' | 'ended'> {
   rest(): readonly Uint8Array[]
 }
 
-function createMeter({ wire, request }: Exchange): Meter {
-  const splitter = createEventSplitter()
+function createMeter({ wire, request, framing }: StreamExchange): Meter {
   const events = wire.events(request.body)
-  const look = (event: Uint8Array): boolean => events.look(dataOf(event))
-
+  const passing = framing === 'events' ? passEvents(events) : passObjects(events)
   return {
     get found() {
       return events.found
@@ -104,6 +111,14 @@ function createMeter({ wire, request }: Exchange): Meter {
     get ended() {
       return events.ended
     },
+    ...passing,
+  }
+}
+
+function passEvents(events: EventReader): Pick<Meter, 'push' | 'rest'> {
+  const splitter = createEventSplitter()
+  const look = (event: Uint8Array): boolean => events.look(dataOf(event))
+  return {
     push: (chunk) => splitter.push(chunk).filter(look),
     rest() {
       const rest = splitter.rest()
@@ -112,8 +127,20 @@ function createMeter({ wire, request }: Exchange): Meter {
   }
 }
 
+/** Nothing is ever taken out of such a stream, so its bytes pass as they come, whole objects or not. */
+function passObjects(events: EventReader): Pick<Meter, 'push' | 'rest'> {
+  const objects = createObjectSplitter()
+  return {
+    push(chunk) {
+      for (const object of objects.push(chunk)) events.look(object)
+      return [chunk]
+    },
+    rest: () => [],
+  }
+}
+
 /** The usage of a stream that was read as a whole. */
-export function findInEvents(text: string, exchange: Exchange): Finding | undefined {
+export function findInStream(text: string, exchange: StreamExchange): Finding | undefined {
   const meter = createMeter(exchange)
   meter.push(new TextEncoder().encode(text))
   meter.rest()

@@ -1,5 +1,7 @@
 // Which wire format a request speaks: known paths only. What is not known here is refused by the guard.
 
+import { google, isGooglePath } from './google.ts'
+import { isUnbilledByGoogle, prolongsGoogleCache } from './google-paths.ts'
 import { chat } from './openai-chat.ts'
 import { responses } from './openai-responses.ts'
 import type { Wire } from './wire.ts'
@@ -9,8 +11,11 @@ export type Classified = Wire | 'unbilled' | 'unknown'
 
 /** Finds the wire format of a request by its method and path. */
 export function wireOf(method: string, path: string): Classified {
+  if (prolongsGoogleCache(method, path)) return 'unknown'
   if (method !== 'POST') return 'unbilled'
   if (path.endsWith('/chat/completions')) return chat
   if (path.endsWith('/responses')) return responses
+  if (isGooglePath(path)) return google
+  if (isUnbilledByGoogle(path)) return 'unbilled'
   return path.endsWith('/cancel') ? 'unbilled' : 'unknown'
 }

@@ -49,6 +49,8 @@ export interface Wire {
   prepare(body: Body, cap: number | undefined, capField: string): Body
   /** Whether the request asks for a stream. */
   isStream(request: WireRequest): boolean
+  /** Whether a stream that is no event stream is JSON objects, one after the other, in lines or in one array. @default false */
+  readonly streamsJson?: boolean
   /** Finds the usage in the JSON body of an answer. */
   findIn(answer: Body): Finding | undefined
   /** Reads a streamed answer. `original`: the body as the caller wrote it. */

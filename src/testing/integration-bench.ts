@@ -301,7 +301,8 @@ export async function errorOf(call: () => Promise<unknown>): Promise<unknown> {
 /** The output cap that a request carries, under whatever name. */
 export function capOf(request: ProviderRequest | undefined): unknown {
   const { max_completion_tokens: completion, max_tokens: tokens, max_output_tokens: output } = request?.body ?? {}
-  return completion ?? tokens ?? output
+  const { maxOutputTokens: google } = (request?.body['generationConfig'] ?? {}) as Readonly<Record<string, unknown>>
+  return completion ?? tokens ?? output ?? google
 }
 
 function usd(nanoUsd: number): string {

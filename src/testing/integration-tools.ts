@@ -206,7 +206,7 @@ function recording(ran: unknown[]): SuiteTools {
 /** What the model read in the last turn. */
 function nextTurn({ provider }: Bench): string {
   const { body } = provider.requests().at(-1)!
-  return JSON.stringify(body['messages'] ?? body['input'])
+  return JSON.stringify(body['messages'] ?? body['input'] ?? body['contents'])
 }
 
 /** The model read the refusal's text for it, and no id, limit, hash or name of ours. */

@@ -12,7 +12,7 @@ const ANSWER: ProviderAnswer = {
   usage: { inputTokens: 61, cachedTokens: 40, outputTokens: 9, reasoningTokens: 2 },
 }
 /** What holdfast may add to a request. */
-const LISTED_ADDITIONS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'stream_options']
+const LISTED_ADDITIONS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens', 'generationConfig', 'stream_options']
 
 type Open = (options?: BenchOptions) => Promise<Bench>
 
