@@ -6,6 +6,34 @@ import { guardFunctions } from '../../integrations/openai.ts'
 import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import { SUITE_MODEL, type CallOptions, type Calls, type IntegrationAdapter, type Site } from '../../src/testing/integration-bench.ts'
 import { collect, defined } from './adapters.ts'
+import { PRICE, openSite, type WireSite } from './wire-site.ts'
+
+/** The Gemini model that most tests call. */
+export const MODEL = 'gemini-2.5-flash'
+/** Where the Gemini API is; tests never get there. */
+export const ROOT = 'https://generativelanguage.googleapis.com'
+/** A small request. */
+export const BODY = { contents: [{ role: 'user', parts: [{ text: 'Count the ships.' }] }], generationConfig: { maxOutputTokens: 50 } }
+/** Opens a site on which {@link MODEL} has a price. */
+export const openGemini = (): Promise<WireSite> => openSite({ [MODEL]: PRICE })
+
+/** What an answer of 20 tokens of input has used. */
+export const usageOf = (candidatesTokenCount: number, thoughtsTokenCount = 0) => ({
+  promptTokenCount: 20,
+  candidatesTokenCount,
+  thoughtsTokenCount,
+  totalTokenCount: 20 + candidatesTokenCount + thoughtsTokenCount,
+})
+
+const chunk = (text: string, more: object = {}) => ({ candidates: [{ content: { parts: [{ text }], role: 'model' }, index: 0, ...more }] })
+/** Three chunks of one answer, each with what was used so far: braces and quotes in its text, and multibyte characters. */
+export const CHUNKS = [
+  { ...chunk('Neun "Schiffe" {'), usageMetadata: usageOf(3) },
+  { ...chunk('\\ und ein Kutter: ⛵'), usageMetadata: usageOf(9) },
+  { ...chunk(' draußen.', { finishReason: 'STOP' }), usageMetadata: usageOf(12, 5), modelVersion: MODEL, responseId: 'r-1' },
+]
+/** What they cost at {@link PRICE}, nano-USD. */
+export const COST = 20 * 150 + 17 * 600
 
 const OBJECT = { type: 'object', properties: {} }
 
