@@ -12,6 +12,7 @@ import { endFailed, faultOf, isNeverSent, settleFound, type Exchange } from './e
 import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { findInStream, meteredStream, type Framing } from './stream-meter.ts'
+import { dialectOf } from '../wires/dialects.ts'
 import { wireOf } from '../wires/table.ts'
 import type { Body, Finding, Wire, WireRequest } from '../wires/wire.ts'
 
@@ -19,7 +20,11 @@ import type { Body, Finding, Wire, WireRequest } from '../wires/wire.ts'
 export interface GuardOptions extends ModelCallOptions {
   /** The `fetch` that sends. @default globalThis.fetch at the time of the call */
   readonly fetch?: typeof fetch
-  /** Field for the output cap of a chat completion that has none; some servers know only `max_tokens`. @default 'max_completion_tokens' */
+  /**
+   * Field for the output cap of a chat completion; some servers know only `max_tokens`, and a cap of the caller in the
+   * other field is moved there. @default that of the server's address: 'max_tokens' for Mistral, DeepSeek and Ollama,
+   * else 'max_completion_tokens'
+   */
   readonly outputCapField?: 'max_completion_tokens' | 'max_tokens'
   /**
    * Statuses of answers that this provider does not bill: their hold is released. Any other error is charged
@@ -108,7 +113,7 @@ async function attempt(request: OutgoingRequest, source: ScopeSource, options: G
     await settlement.release('the caller left before it was sent')
     request.signal.throwIfAborted()
   }
-  const prepared = wire.prepare(body, capFor(call, hold), options.outputCapField ?? 'max_completion_tokens')
+  const prepared = wire.prepare(body, capFor(call, hold), dialectOf(request.url, options.outputCapField))
   const { unbilledStatuses, account } = options
   const exchange: Exchange = { scope, wire, request: asked.request, call, settlement, drains, unbilledStatuses, account }
   const init = { ...request.init, headers, body: prepared === body ? text : JSON.stringify(prepared) }

@@ -1,50 +1,97 @@
 // Chat completions, as OpenAI defines them and most others speak them.
 
 import { boundChatRequest } from '../../src/metering/worst-case/openai.ts'
+import { unmetered } from '../../src/metering/worst-case/bound.ts'
 import { readChatUsage } from '../../src/metering/usage/openai.ts'
-import { eventOf, finding, modelInBody, type Body, type Finding, type Wire } from './wire.ts'
+import { eventOf, finding, modelInBody, type Body, type EventReader, type Finding, type Wire, type WireRequest } from './wire.ts'
 
 /** `POST …/chat/completions`. */
 export const chat: Wire = {
   name: 'chat',
-  modelOf: modelInBody,
-  bound: ({ body, bytes }, options) => boundChatRequest(body, bytes, options),
-  prepare(body, cap, capField) {
-    const capped = cap === undefined ? body : { ...withoutCaps(body), [capField]: cap }
-    if (body['stream'] !== true || asksForUsage(body)) return capped
+  modelOf,
+  bound(request, options) {
+    const { body, bytes } = request
+    const { models } = body
+    if (Array.isArray(models) && models.length > 0)
+      throw unmetered('`models` lets the provider choose one of several, so the price is not known', 'Leave out `models`')
+    return boundChatRequest({ ...body, model: modelOf(request).id }, bytes, options)
+  },
+  prepare(body, cap, { capField, asksForUsage }) {
+    const own = capField === 'max_tokens' ? body['max_completion_tokens'] : undefined
+    const capToSend = cap ?? own
+    const capped = capToSend == null ? body : { ...withoutCaps(body), [capField]: capToSend }
+    if (body['stream'] !== true || !asksForUsage || isAskedForUsage(body)) return capped
     return { ...capped, stream_options: { ...(body['stream_options'] as Body | null | undefined), include_usage: true } }
   },
   isStream: ({ body }) => body['stream'] === true,
   findIn,
-  events(original) {
-    let found: Finding | undefined
-    let ended = false
-    return {
-      get found() {
-        return found
-      },
-      get ended() {
-        return ended
-      },
-      look(data) {
-        ended ||= data === '[DONE]'
-        // A cheap look that spares parsing the others.
-        if (!data.includes('"usage"') || /"usage":\s*null/.test(data)) return true
-        const event = eventOf(data)
-        if (event === undefined) return true
-        found = findIn(event) ?? found
-        const { choices } = event
-        return asksForUsage(original) || !Array.isArray(choices) || choices.length > 0
-      },
-    }
-  },
+  events: readEvents,
 }
 
-function findIn({ usage, id, service_tier: tier }: Body): Finding | undefined {
-  return finding(readChatUsage(usage), id, tier)
+/** A deployment of Azure is what is billed, whatever model the body names. */
+const DEPLOYMENT = /\/openai\/deployments\/([^/]+)\/chat\/completions$/
+
+/** @see https://learn.microsoft.com/azure/ai-foundry/openai/reference (2026-11-22) */
+function modelOf(request: WireRequest): { readonly id: string; readonly serviceTier?: string | undefined } {
+  const inBody = modelInBody(request)
+  const deployment = DEPLOYMENT.exec(request.path)?.[1]
+  if (deployment !== undefined) return { ...inBody, id: decoded(deployment) }
+  return request.body['model'] == null ? { ...inBody, id: '' } : inBody
 }
 
-function asksForUsage(body: Body): boolean {
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name)
+  } catch {
+    // No deployment has such a name; Azure will say so.
+    return name
+  }
+}
+
+/**
+ * Usage stands in an event of its own behind the others (OpenAI), in the event that ends the answer (Mistral, Groq),
+ * or in every event, counted up (xAI, vLLM on request). So it counts once every choice has ended, or at `[DONE]`.
+ */
+function readEvents(original: Body): EventReader {
+  const choicesAsked = Math.max(1, Number(original['n'] ?? 1))
+  const isAsked = isAskedForUsage(original)
+  const finished = new Set<unknown>()
+  let latest: Finding | undefined
+  let found: Finding | undefined
+  let ended = false
+  return {
+    get found() {
+      return found
+    },
+    get ended() {
+      return ended
+    },
+    look(data) {
+      if (data === '[DONE]') {
+        ended = true
+        found ??= latest
+        return true
+      }
+      // A cheap look that spares parsing the others.
+      const hasUsage = /"usage":\s*\{/.test(data)
+      if (!hasUsage && !/"finish_reason":\s*"/.test(data)) return true
+      const event = eventOf(data)
+      if (event === undefined) return true
+      const choices = Array.isArray(event['choices']) ? (event['choices'] as readonly (Body | null)[]) : []
+      for (const choice of choices) if (choice?.['finish_reason'] != null) finished.add(choice['index'] ?? 0)
+      if (hasUsage) latest = findIn(event) ?? latest
+      if (hasUsage && (choices.length === 0 || finished.size >= choicesAsked)) found = latest
+      return isAsked || !hasUsage || choices.length > 0
+    },
+  }
+}
+
+/** Groq puts the usage of a stream into a field of its own. */
+function findIn({ usage, x_groq: groq, id, service_tier: tier }: Body): Finding | undefined {
+  return finding(readChatUsage(usage ?? (groq as Body | null | undefined)?.['usage']), id, tier)
+}
+
+function isAskedForUsage(body: Body): boolean {
   return (body['stream_options'] as Body | null | undefined)?.['include_usage'] === true
 }
 

@@ -3,6 +3,7 @@
 
 import type { BoundOptions, RequestBound } from '../../src/metering/worst-case/bound.ts'
 import type { Usage } from '../../src/waist/price.ts'
+import type { Dialect } from './dialects.ts'
 
 /** JSON, as far as it is known to be an object. */
 export type Body = Readonly<Record<string, unknown>>
@@ -46,7 +47,7 @@ export interface Wire {
   /** @throws {Refusal} {TypeError} {RangeError} For a request without a bound. */
   bound(request: WireRequest, options: BoundOptions): RequestBound
   /** The same request with this output cap, and asking for its usage. `cap` undefined: the request has a cap of its own. */
-  prepare(body: Body, cap: number | undefined, capField: string): Body
+  prepare(body: Body, cap: number | undefined, dialect: Dialect): Body
   /** Whether the request asks for a stream. */
   isStream(request: WireRequest): boolean
   /** Whether a stream that is no event stream is JSON objects, one after the other, in lines or in one array. @default false */
