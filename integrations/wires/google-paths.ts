@@ -1,5 +1,5 @@
 // Which endpoints of Google cost nothing. Whatever is neither here nor metered is refused: drawing, filming, speaking
-// live, batches, embeddings, and caches, which cost by the hour that they live.
+// live, batches, and caches, which cost by the hour that they live.
 
 /** Counting, cancelling and asking how far a long operation is; uploading a file to the Gemini API. */
 const UNBILLED = [/:(?:countTokens|computeTokens|cancel|fetchPredictOperation)$/, /\/v1(?:alpha|beta)\/files(?::register)?$/]

@@ -1,6 +1,7 @@
 // Which wire format a request speaks: known paths only. What is not known here is refused by the guard.
 
 import { google, isGooglePath } from './google.ts'
+import { googleEmbeddings, isGoogleEmbeddingsPath } from './google-embeddings.ts'
 import { isUnbilledByGoogle, prolongsGoogleCache } from './google-paths.ts'
 import { chat } from './openai-chat.ts'
 import { responses } from './openai-responses.ts'
@@ -16,6 +17,7 @@ export function wireOf(method: string, path: string): Classified {
   if (path.endsWith('/chat/completions')) return chat
   if (path.endsWith('/responses')) return responses
   if (isGooglePath(path)) return google
+  if (isGoogleEmbeddingsPath(path)) return googleEmbeddings
   if (isUnbilledByGoogle(path)) return 'unbilled'
   return path.endsWith('/cancel') ? 'unbilled' : 'unknown'
 }

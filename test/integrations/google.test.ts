@@ -175,3 +175,45 @@ describe('searching with Google', () => {
     expect(message).toContain(fix)
   })
 })
+
+describe('embeddings of Gemini', () => {
+  const EMBEDDER = 'gemini-embedding-001'
+  const url = `${ROOT}/v1beta/models/${EMBEDDER}`
+  const openEmbedder = () => openSite({ [EMBEDDER]: { inputUsdPerMillion: '0.15', outputUsdPerMillion: 0, contextWindow: 2_048 } })
+  const content = { parts: [{ text: 'Neun Schiffe.' }] }
+  const request = { model: `models/${EMBEDDER}`, content }
+  const answering =
+    (answer: object): typeof fetch =>
+    async () =>
+      Response.json(answer)
+
+  test.each([
+    [':embedContent', { ...request, taskType: 'RETRIEVAL_QUERY' }],
+    [':batchEmbedContents', { requests: [request, request] }],
+  ])('by %s are held by their bytes, and count as held where the answer says nothing', async (method, body) => {
+    const site = await openEmbedder()
+    const { sent } = await attempt(site, url + method, body)
+    expect(sent).toEqual(body)
+    const usd = Buffer.byteLength(JSON.stringify(body)) * 150
+    expect(site.records('intent')).toMatchObject([{ resource: EMBEDDER, amounts: { usd } }])
+    expect(site.ends()).toEqual([['charged', usd]])
+  })
+
+  test('are settled where the answer has their usage', async () => {
+    const site = await openEmbedder()
+    const fetch = answering({ embedding: { values: [0.1] }, usageMetadata: { promptTokenCount: 4 } })
+    await guardFetch(site.scope, { fetch })(`${url}:embedContent`, { method: 'POST', body: JSON.stringify(request) })
+    expect(site.ends()).toEqual([['settled', 600]])
+  })
+
+  test.each([
+    ['an image', { content: { parts: [{ inlineData: { mimeType: 'image/png', data: 'aGk=' } }] } }],
+    ['a file in a batch', { requests: [request, { content: { parts: [{ file_data: { file_uri: 'files/1' } }] } }] }],
+    ['nothing that is known', { document: 'files/1' }],
+  ])('of %s are refused without a limit of the caller', async (_, body) => {
+    const { reached, refusal } = await attempt(await openEmbedder(), `${url}:embedContent`, body)
+    expect([refusal?.code, reached]).toEqual(['ERR_UNMETERED', []])
+    const limited = await attempt(await openEmbedder(), `${url}:embedContent`, body, { maxInputTokens: 4_096 })
+    expect(limited.reached.length).toBe(1)
+  })
+})

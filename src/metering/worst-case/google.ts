@@ -165,3 +165,27 @@ function inCamelCase(fields: Fields): Fields {
 export function camelCase(key: string): string {
   return key.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 }
+
+/**
+ * Bounds a request to `embedContent` or `batchEmbedContents`: it has no output, and no more tokens than bytes, unless
+ * there is more in it than text.
+ *
+ * @param model From the path.
+ * @param bytes Length of the body as it is sent, in UTF-8 bytes.
+ * @throws {Refusal} `ERR_UNMETERED` for an image or a file without `maxInputTokens`: a batch may have many of them.
+ * @see https://ai.google.dev/api/embeddings (2026-11-22)
+ */
+export function boundGoogleEmbedding(model: string, body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
+  const { requests, ...single } = inCamelCase(bodyFields(body))
+  const found: Found = { named: false, inputAudio: false, searches: false, readsUrls: false }
+  for (const request of requests == null ? [single] : asList(requests)) {
+    const { content } = inCamelCase(asOptional('requests', request))
+    scanContent(content, found)
+    if (asList(asFields(content)?.['parts']).length === 0) found.named = true
+  }
+  const { named, inputAudio } = found
+  if (named && options.maxInputTokens === undefined)
+    throw unmetered(`The input of \`${model}\` is more than text, so it cannot be counted here`, 'Set `maxInputTokens`')
+  const bound = boundFacts({ model, caps: {}, named, hostedTools: [], hasTools: false, inputAudio }, bytes, options)
+  return { ...bound, outputTokensPerChoice: 0, capSet: true }
+}
