@@ -11,6 +11,7 @@ import type { ScopeSource } from '../src/waist/scope.ts'
 import { INSIDE, unwrapped, watched, type WatchedRequest } from './langchain/inside.ts'
 import { createCallHolder, warnOnce, type CallHolder } from './langchain/model.ts'
 import { isGuardedTool } from './langchain/shared.ts'
+import { observed, throwIfObserved, type ObserverOptions } from './langchain/observer.ts'
 import { guardToolCall, overGuardedTools } from './langchain/tools.ts'
 import type { AgentOf, AnyResponseFormat, GuardAgentOptions, ListedMiddleware, MiddlewareOptions, Transformers } from './langchain/types.ts'
 import { scopeOf } from './common/scope-source.ts'
@@ -64,6 +65,7 @@ function middlewareOver(
     name: NAME,
     wrapModelCall: (request, handler) =>
       watched(request, async (seen) => {
+        throwIfObserved()
         if (place !== 'inside-others') return holder.hold(seen, handler, place === 'innermost')
         return handler({ ...seen, model: (await holder.guarded(seen.model, seen.runtime.configurable)) as typeof seen.model })
       }),
@@ -86,7 +88,7 @@ export function guardAgent<
   const M extends readonly ListedMiddleware[] = readonly [],
   const T extends readonly (ClientTool | ServerTool)[] = readonly (ClientTool | ServerTool)[],
   const X extends Transformers = readonly [],
->({ scope, holdfast, ...options }: GuardAgentOptions<F, S, C, M, T, X>): AgentOf<F, S, C, M, T, X> {
+>({ scope, holdfast, onUnguarded, ...options }: GuardAgentOptions<F, S, C, M, T, X>): AgentOf<F, S, C, M, T, X> {
   const { tools = [], middleware = [] } = options
   const others = middleware.filter(({ name }) => name !== NAME)
   const own = middleware.filter(({ name }) => name === NAME)
@@ -109,7 +111,8 @@ export function guardAgent<
   const first = isForeign ? own : [middlewareOver(holder, source, settings, innermost === undefined ? 'innermost' : 'inside-others')]
   const over = (one: ListedMiddleware): ListedMiddleware => overGuardedTools(overHeldModels(one, holder, one === innermost), allTools)
   const parameters = { ...options, middleware: [...first, ...others.map(over)] }
-  return inRuns(createAgent(parameters as unknown as Parameters<typeof createAgent>[0]) as unknown as AgentOf<F, S, C, M, T, X>, source)
+  const agent = createAgent(parameters as unknown as Parameters<typeof createAgent>[0]) as unknown as AgentOf<F, S, C, M, T, X>
+  return inRuns(agent, source, onUnguarded === undefined ? {} : { onUnguarded })
 }
 
 function assertOnce(listed: ScopeSource, scope: ScopeSource, holdfast: MiddlewareOptions | undefined): void {
@@ -148,7 +151,7 @@ function warnOfList(middleware: readonly ListedMiddleware[]): void {
   if (swallowing.length > 0) {
     warnOnce(
       'middleware-inside',
-      `${swallowing.join(', ')} run inside of holdfast: of what they repeat, each call of a model and each run of a tool is held by itself, and a refusal still ends the run. Models that they are given themselves need guardModel(model, scope).`,
+      `${swallowing.join(', ')} run inside of holdfast: of what they repeat, each call of a model and each run of a tool is held by itself, and a refusal still ends the run. A model that they are given themselves is refused, unless it is guarded: guardModel(model, scope).`,
     )
   }
   if (middleware.findIndex(({ name }) => name === NAME) > 0) {
@@ -168,12 +171,12 @@ function warnOfAmounts(tools: readonly unknown[], { toolAmounts = {} }: Middlewa
 }
 
 /** Makes each invocation one run of its scope, where it is given; and `invoke` throw what a model threw, not LangChain's wrapping of it. */
-function inRuns<A extends object>(agent: A, source: ScopeSource): A {
+function inRuns<A extends object>(agent: A, source: ScopeSource, options: ObserverOptions): A {
   const { invoke, stream, streamEvents, withConfig } = agent as unknown as Record<string, (...args: unknown[]) => unknown>
   const entered =
     (method: ((...args: unknown[]) => unknown) | undefined) =>
     (...args: unknown[]): unknown => {
-      const call = (): unknown => method!.apply(agent, args)
+      const call = (): unknown => observed(source, options, () => method!.apply(agent, args))
       return source === undefined ? call() : scopeOf(source).enter(call)
     }
   return Object.assign(agent, {
@@ -186,6 +189,6 @@ function inRuns<A extends object>(agent: A, source: ScopeSource): A {
     },
     stream: async (...args: unknown[]) => entered(stream)(...args),
     streamEvents: entered(streamEvents),
-    withConfig: (...args: unknown[]) => inRuns(withConfig!.apply(agent, args) as A, source),
+    withConfig: (...args: unknown[]) => inRuns(withConfig!.apply(agent, args) as A, source, options),
   })
 }

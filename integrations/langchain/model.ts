@@ -11,6 +11,7 @@ import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { faultOf, isNeverSent, isUnbilled } from '../transport/exchange.ts'
 import { readAnswer, type LangChainAnswer } from './answer.ts'
 import { INSIDE, type Inside, type WatchedRequest } from './inside.ts'
+import { observedHeld } from './observer.ts'
 import { boundCall, clampedSettings, withOwnMaximum, type BoundableRequest, type CallBound } from './request.ts'
 import { contextOfNow, copyOf, isGuarded, isOpenAiLike, type GuardModelOptions, type OpenAiLikeModel } from './shared.ts'
 import { callingAlone, carrying, recapOf } from './unseen.ts'
@@ -88,7 +89,8 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
       run(held, options.unbilledStatuses, async () => {
         if (seen) return handler({ ...request, model: wired(model, held, guardOver(model.clientConfig.fetch)) })
         const modelSettings = clampedSettings(request.modelSettings, grantedTo(held))
-        return handler({ ...request, model: await recapped(model, held), ...(modelSettings === undefined ? {} : { modelSettings }) })
+        const ready = { ...request, model: await recapped(model, held), ...(modelSettings === undefined ? {} : { modelSettings }) }
+        return observedHeld(model, () => handler(ready))
       }),
     )
   }

@@ -17,6 +17,7 @@ export interface OpenAiLikeModel {
   readonly clientConfig: Fields & { readonly fetch?: typeof fetch }
   /** What `withConfig`, `bindTools` and `withStructuredOutput` make their new model of; so the guard has to be in here. */
   readonly fields?: Fields
+  readonly lc_kwargs?: Fields
   readonly callbacks?: unknown
   readonly completions?: OpenAiLikeModel
   readonly responses?: OpenAiLikeModel
@@ -63,6 +64,10 @@ export function copyOf<M extends OpenAiLikeModel>(model: M, changes: ModelChange
   }
   const members = {
     ...(model.fields === undefined ? {} : { fields }),
+    // What the model says of itself to callbacks, which look for a guard in it.
+    ...(fetch === undefined
+      ? {}
+      : { lc_kwargs: { ...model.lc_kwargs, configuration: { ...(configuration as Fields | undefined), fetch } } }),
     ...callbacks,
     ...cap,
     // The client of the model has the old `fetch`; a new one is made when it is needed.
@@ -165,7 +170,8 @@ class RefusingCallbacks extends BaseCallbackHandler {
   }
 }
 
-function nameOf(model: unknown, extra: Fields | undefined): string {
+/** The model that a callback is told of, as the provider knows it. */
+export function nameOf(model: unknown, extra: Fields | undefined): string {
   const { model: named } = (extra?.['invocation_params'] as Fields | undefined) ?? {}
   const { kwargs, id } = model as { readonly kwargs?: Fields; readonly id?: readonly string[] }
   const name = [named, kwargs?.['model'], id?.at(-1)].find((candidate) => typeof candidate === 'string' && candidate !== '')

@@ -10,6 +10,7 @@ import type { Handoff, HandoffRequest } from '../../src/waist/handoff.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import type { ToolAmounts } from '../common/guard-function.ts'
 import { createGate, GATE, type Gate } from './gate.ts'
+import { observedTool } from './observer.ts'
 import { errorResult, toolResult, type AnsweredCall } from './shared.ts'
 import { scopeOf } from '../common/scope-source.ts'
 
@@ -57,7 +58,7 @@ export async function guardToolCall<Q extends AskedCall>(
   // The name may be the invention of a model; of one that is none nothing can run.
   if (name === '' || name.length > MAX_NAME_LENGTH || !name.isWellFormed()) return errorResult('Error: this is not a valid tool.', toolCall)
   const gate = createGate(source, options)
-  const run = async (): Promise<unknown> => handler({ ...request, tool: gate.over(called), [GATE]: gate })
+  const run = async (): Promise<unknown> => observedTool(async () => handler({ ...request, tool: gate.over(called), [GATE]: gate }))
   try {
     // A tool that only other middleware has may be run by it, behind no gate in there: so they are around all of it.
     const result = await (called === undefined

@@ -23,6 +23,7 @@ import type {
   TypedToolStrategy,
 } from 'langchain'
 import type { ScopeSource } from '../../src/waist/scope.ts'
+import type { ObserverOptions } from './observer.ts'
 import type { GuardModelOptions } from './shared.ts'
 import type { ToolGuardOptions } from './tools.ts'
 
@@ -115,7 +116,10 @@ export interface GuardAgentOptions<
   M extends readonly ListedMiddleware[] = readonly ListedMiddleware[],
   T extends readonly (ClientTool | ServerTool)[] = readonly (ClientTool | ServerTool)[],
   X extends Transformers = Transformers,
-> extends Omit<CreateAgentParams, 'middleware' | 'responseFormat' | 'stateSchema' | 'contextSchema' | 'tools' | 'streamTransformers'> {
+>
+  extends
+    Omit<CreateAgentParams, 'middleware' | 'responseFormat' | 'stateSchema' | 'contextSchema' | 'tools' | 'streamTransformers'>,
+    ObserverOptions {
   /** Other middleware, outermost first; they run inside of holdfast. @default none */
   readonly middleware?: M
   readonly responseFormat?: F

@@ -4,6 +4,7 @@
 import { BaseChatModel } from '@langchain/core/language_models/chat_models'
 import { withAmbient } from '../../src/lib/ambient.ts'
 import type { Hold } from '../../src/waist/hold.ts'
+import { HELD_MODEL } from './observer.ts'
 
 /**
  * Makes a model like this one with at most this output cap, by the name that LangChain has for it; without a cap, with
@@ -108,6 +109,7 @@ export function callingAlone(model: object, call: (messages: unknown, options: u
   define(model, GENERATE, (messages: unknown, options: object | undefined, manager: unknown) =>
     call(messages, options, (ready, settings) => (ready as Answering)[GENERATE]!(messages, { ...options, ...settings }, manager)),
   )
+  define(model, 'toJSON', () => ({ ...(Object.getPrototypeOf(model) as { toJSON(): object }).toJSON.call(model), [HELD_MODEL]: true }))
   // Without a stream of its own it answers in one piece.
   if (STREAM in model) define(model, STREAM, BaseChatModel.prototype[STREAM])
 }

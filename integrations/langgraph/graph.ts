@@ -6,6 +6,7 @@ import { Command, Send } from '@langchain/langgraph'
 import { ambient } from '../../src/lib/ambient.ts'
 import { Refusal, findRefusal } from '../../src/lib/errors.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
+import { observed, type ObserverOptions } from '../langchain/observer.ts'
 import { guardHandoffTools, runOnHandoff, type GraphHandoff } from './handoff.ts'
 import { createGraphRun, currentPlace, endGraphRun, inAttempt, inGraphRun, type GraphRun } from './run.ts'
 import { executionOf, inExecution, isBubbleUp, type TaskConfig } from './task.ts'
@@ -13,7 +14,7 @@ import { twin } from './twin.ts'
 import { scopeOf } from '../common/scope-source.ts'
 
 /** Options of {@link guardGraph}. */
-export interface GuardGraphOptions {
+export interface GuardGraphOptions extends ObserverOptions {
   /**
    * Agents, by the name of their node, that work on money of their own: it is moved out of the graph's budget when
    * the node starts, and what is left comes back when it ends. Models and tools of such an agent have to take the
@@ -80,7 +81,7 @@ export function guardGraph<G extends object>(graph: G, source?: ScopeSource, opt
   const { handoffs = {} } = options
   assertNodes(handoffs, Object.keys(given.nodes))
   if (typeof source === 'object') assertOthers(handoffs, source)
-  return entering(guardNodes(given, options, true), source, handoffs) as unknown as G
+  return entering(guardNodes(given, options, true), source, options) as unknown as G
 }
 
 type Handoffs = Readonly<Record<string, GraphHandoff>>
@@ -178,15 +179,15 @@ function withoutRefusals(policy: RetryPolicy | undefined): RetryPolicy | undefin
 }
 
 /** Puts a run around every run of the graph. */
-function entering(graph: Graph, source: ScopeSource, handoffs: Handoffs): Graph {
+function entering(graph: Graph, source: ScopeSource, options: GuardGraphOptions): Graph {
   const own = Object.getPrototypeOf(graph) as Graph
   const methods = {
-    [STREAM]: (input: unknown, options?: unknown) =>
+    [STREAM]: (input: unknown, given?: unknown) =>
       inRun(
-        () => beginRun(source, handoffs),
-        () => own[STREAM].call(graph, input, options),
+        () => beginRun(source, options),
+        () => own[STREAM].call(graph, input, given),
       ),
-    withConfig: (config: object) => entering(own.withConfig.call(graph, config), source, handoffs),
+    withConfig: (config: object) => entering(own.withConfig.call(graph, config), source, options),
   }
   // Not enumerable, since LangGraph makes copies of a graph by its enumerable members.
   for (const [name, value] of Object.entries(methods)) Object.defineProperty(graph, name, { value, configurable: true })
@@ -221,7 +222,7 @@ interface Entered {
   readonly graphRun: GraphRun
 }
 
-function beginRun(source: ScopeSource, handoffs: Handoffs): Entered {
+function beginRun(source: ScopeSource, { handoffs = {}, ...options }: GuardGraphOptions): Entered {
   const around = currentPlace()
   // A graph inside of a guarded graph works for whoever its node works for, such as the receiver of a handoff.
   const given = around === undefined ? undefined : (ambient().scope as Scope | undefined)
@@ -229,7 +230,7 @@ function beginRun(source: ScopeSource, handoffs: Handoffs): Entered {
   if (given !== undefined) warnOfOther(source, given)
   assertOthers(handoffs, scope)
   const graphRun = createGraphRun({ handoffs, around, scope })
-  const run = scope.enter(() => inGraphRun(graphRun, () => AsyncLocalStorage.snapshot()))
+  const run = scope.enter(() => inGraphRun(graphRun, () => observed(scope, options, () => AsyncLocalStorage.snapshot())))
   return { run, end: () => endGraphRun(graphRun), graphRun }
 }
 
