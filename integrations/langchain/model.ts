@@ -35,6 +35,8 @@ export interface CallHolder {
   hold<Q extends HoldableRequest, T>(request: Q, handler: (request: Q) => T | PromiseLike<T>, isInnermost: boolean): Promise<T>
   /** The model, guarded: for what other middleware asks it by itself, and for {@link CallHolder.hold}. */
   guarded(model: unknown, configurable: unknown): Promise<unknown>
+  /** A model whose HTTP cannot be seen, each call of which is held by itself; `undefined` when it cannot be made anew. */
+  alone(model: object): object | undefined
 }
 
 interface Held {
@@ -95,10 +97,9 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
     )
   }
 
-  /** The same model, each call of which is held by itself; as it is where it cannot be made anew. */
-  function heldAlone(model: object): object {
+  function heldAlone(model: object): object | undefined {
     const copy = recapOf(model)?.()
-    if (copy === undefined) return model
+    if (copy === undefined) return undefined
     callingAlone(copy, async (messages, callOptions, ask) => {
       const { tools = [], signal, ...modelSettings } = plain(callOptions) as { tools?: readonly unknown[]; signal?: AbortSignal }
       const request = { model, messages: messages as HoldableRequest['messages'], tools, modelSettings, runtime: { signal } }
@@ -110,10 +111,11 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
   }
 
   const holder: CallHolder = {
+    alone: (model) => alone.get(model) ?? heldAlone(model),
     async guarded(given, configurable) {
       const model = await resolved(given, configurable)
       if (isOpenAiLike(model)) return isGuarded(model) ? model : copyOf(model, { fetch: guardOver(model.clientConfig.fetch) })
-      return originals.has(model) ? model : (alone.get(model) ?? heldAlone(model))
+      return originals.has(model) ? model : (holder.alone(model) ?? model)
     },
     async hold(request, handler, isInnermost) {
       const { [INSIDE]: inside } = request

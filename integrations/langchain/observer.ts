@@ -17,7 +17,7 @@ export interface ObserverOptions {
   /**
    * What a chat model does that starts inside of a run and is not guarded, such as one that a tool or a middleware has
    * of its own. `refuse`: it is refused before its HTTP, with the line to add. `report`: it runs outside of the
-   * budget. Either way one `escape` event for each kind of model and run says so. @default 'refuse'
+   * budget, and one `escape` event for each kind of model and run says so. @default 'refuse'
    */
   readonly onUnguarded?: 'refuse' | 'report'
 }
@@ -126,17 +126,18 @@ class Observer extends BaseCallbackHandler {
     const { run, inTool } = place
     const scope = scopeOf((ambient().scope as Scope | undefined) ?? run.source)
     const refusal = refusalOf(kind, nameOf(model, extra), scope)
-    if (run.told.size < MAX_TOLD && !run.told.has(kind)) {
-      run.told.add(kind)
-      scope.report({ type: 'escape', message: refusal.message })
+    if (run.onUnguarded === 'refuse') {
+      try {
+        scope.refuse(refusal)
+      } catch (error) {
+        if (!inTool) run.refusal ??= refusal
+        throw error
+      }
     }
-    if (run.onUnguarded === 'report') return
-    try {
-      scope.refuse(refusal)
-    } catch (error) {
-      if (!inTool) run.refusal ??= refusal
-      throw error
-    }
+    // It was not refused, or the scope only observes.
+    if (run.told.size >= MAX_TOLD || run.told.has(kind)) return
+    run.told.add(kind)
+    scope.report({ type: 'escape', message: refusal.message })
   }
 }
 

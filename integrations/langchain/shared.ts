@@ -8,7 +8,7 @@ import { canonicalJson } from '../../src/lib/canonical-json.ts'
 import type { Refusal } from '../../src/lib/errors.ts'
 import type { ScopeSource } from '../../src/waist/scope.ts'
 import { scopeOf } from '../common/scope-source.ts'
-import { guardFetch, unguarded, type GuardOptions } from '../transport/guard-fetch.ts'
+import { unguarded, type GuardOptions } from '../transport/guard-fetch.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -93,36 +93,19 @@ export function isGuarded({ clientConfig }: OpenAiLikeModel): boolean {
   return unguarded(clientConfig.fetch) !== clientConfig.fetch
 }
 
-/** Options of {@link guardModel}. */
+/** Options of `guardModel`. */
 export type GuardModelOptions = Omit<GuardOptions, 'fetch'>
 
-/**
- * Returns a model like this one whose every HTTP attempt is held, clamped and settled; the given model stays as it
- * is. The guard stays in what `withConfig`, `bindTools`, `withStructuredOutput` and `batch` make of it. For models
- * that are used in tools, by other middleware, or by hand.
- *
- * A refusal is found in the error by `findRefusal(error)`, and is not retried.
- *
- * @param model - A `ChatOpenAI`, `AzureChatOpenAI` or another model of `@langchain/openai`, version 1.
- * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`. With `maxConcurrency`
- *   give one: LangChain runs waiting calls in the context of another call.
- * @throws {TypeError} For another kind of model, whose HTTP cannot be seen.
- */
-export function guardModel<M extends object>(model: M, source?: ScopeSource, options: GuardModelOptions = {}): M {
-  if (!isOpenAiLike(model)) {
-    throw new TypeError(
-      'Expected a chat model of `@langchain/openai`, version 1, before `withStructuredOutput`. Other models are held by `holdfastMiddleware` in `createAgent`.',
-    )
-  }
-  const under = unguarded(model.clientConfig.fetch)
-  const fetch = guardFetch(source, { provider: 'openai', ...options, ...(under === undefined ? {} : { fetch: under }) })
-  return copyOf(model, { fetch, callback: holdfastCallbacks(source) })
+/** The `fetch` that a guard sends through, when a client was given one. */
+export function fetchUnder(given: typeof fetch | undefined): { readonly fetch?: typeof fetch } {
+  const under = unguarded(given)
+  return under === undefined ? {} : { fetch: under }
 }
 
 /**
  * Callbacks that refuse before a model starts, when the gates say no or the run is over: for
  * `agent.invoke(input, { callbacks: [holdfastCallbacks(scope)] })`, which reaches models inside of tools and
- * sub-agents, too. They hold no money: put {@link guardModel} under a model for that.
+ * sub-agents, too. They hold no money: put `guardModel` under a model for that.
  *
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
  */
