@@ -18,6 +18,8 @@ import { scopeOf } from './common/scope-source.ts'
 
 export { findRefusal } from '../src/lib/errors.ts'
 export type { ToolAmounts } from './common/guard-function.ts'
+export { guardEmbeddings } from './langchain/embeddings.ts'
+export type { GuardEmbeddingsOptions } from './langchain/embeddings.ts'
 export { guardModel } from './langchain/guard-model.ts'
 export { holdfastCallbacks } from './langchain/shared.ts'
 export type { GuardModelOptions } from './langchain/shared.ts'
