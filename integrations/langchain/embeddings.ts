@@ -54,7 +54,7 @@ export function guardEmbeddings<E extends object>(embeddings: E, source?: ScopeS
 }
 
 /** Embeddings whose HTTP is seen. */
-function seen(given: AnyEmbeddings, source: ScopeSource, { model: _, ...options }: GuardEmbeddingsOptions): AnyEmbeddings {
+function seen(given: AnyEmbeddings, source: ScopeSource, options: GuardModelOptions): AnyEmbeddings {
   const under = fetchUnder(given.clientConfig?.fetch)
   const guard = guardFetch(source, { provider: 'openai', ...options, ...under })
   // They run two requests at a time, and waiting ones in the context of another call: each call has a fetch of its own.

@@ -1,6 +1,7 @@
 // Models of LangChain that are called outside of `createAgent`: in tools, in nodes of a graph, by other middleware, by
 // hand. The guard is put where whatever LangChain makes of a model takes it along.
 
+import { findRefusal } from '../../src/lib/errors.ts'
 import type { ScopeSource } from '../../src/waist/scope.ts'
 import { guardFetch } from '../transport/guard-fetch.ts'
 import { anthropicCopy, isAnthropicLike } from './anthropic.ts'
@@ -78,9 +79,24 @@ function guardInside(runnable: object, one: (model: object) => object | undefine
     if (Array.isArray(part)) return each.map(([, inner, changed]) => changed ?? (inner as object))
     return Object.fromEntries(each.map(([name, inner, changed]) => [name, changed ?? inner]))
   }
-  const parts = PARTS.map((name) => [name, guarded((runnable as Partial<Record<string, unknown>>)[name])] as const)
+  // Some show as one of these what they compute of the others.
+  const own = PARTS.filter((name) => Object.hasOwn(runnable, name))
+  const parts = own.map((name) => [name, guarded((runnable as Partial<Record<string, unknown>>)[name])] as const)
   const changed = parts.filter(([, part]) => part !== undefined)
   if (changed.length === 0) return undefined
   const copy = Object.create(Object.getPrototypeOf(runnable) as object, Object.getOwnPropertyDescriptors(runnable)) as object
-  return Object.assign(copy, Object.fromEntries(changed))
+  return Object.assign(copy, Object.fromEntries(changed), notRetryingRefusals(runnable))
+}
+
+/** A refusal stays one, however often it is tried. */
+function notRetryingRefusals(runnable: object): object {
+  const { onFailedAttempt } = runnable as { readonly onFailedAttempt?: (error: unknown, ...more: unknown[]) => unknown }
+  if (typeof onFailedAttempt !== 'function') return {}
+  return {
+    onFailedAttempt: (error: unknown, ...more: unknown[]) => {
+      const refusal = findRefusal(error)
+      if (refusal !== undefined) throw refusal
+      return onFailedAttempt.call(runnable, error, ...more)
+    },
+  }
 }

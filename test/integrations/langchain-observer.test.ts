@@ -1,7 +1,7 @@
 // Chat models that start inside of a guarded run and have no guard under them: in a tool, in a middleware, in a node. A
 // budget that they could pass by would not be one, so they are refused before their HTTP.
 
-import { AIMessage, HumanMessage } from '@langchain/core/messages'
+import { HumanMessage, type AIMessage } from '@langchain/core/messages'
 import { FakeListChatModel } from '@langchain/core/utils/testing'
 import { END, MessagesAnnotation, START, StateGraph } from '@langchain/langgraph'
 import { OpenAI } from '@langchain/openai'
