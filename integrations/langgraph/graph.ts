@@ -3,9 +3,11 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Command, Send } from '@langchain/langgraph'
+import type { Amounts } from '../../src/lib/amounts.ts'
 import { ambient } from '../../src/lib/ambient.ts'
 import { Refusal, findRefusal } from '../../src/lib/errors.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
+import { toolWorst } from '../common/guard-function.ts'
 import { observed, type ObserverOptions } from '../langchain/observer.ts'
 import { guardHandoffTools, runOnHandoff, type GraphHandoff } from './handoff.ts'
 import { createGraphRun, currentPlace, endGraphRun, inAttempt, inGraphRun, type GraphRun } from './run.ts'
@@ -22,6 +24,12 @@ export interface GuardGraphOptions extends ObserverOptions {
    * `handoffs` of that graph, guarded by itself. @default every node spends from the graph's budget
    */
   readonly handoffs?: Readonly<Record<string, GraphHandoff>>
+  /**
+   * What one call of a `RemoteGraph` counts as, by the name of its node: `{ there: { runs: 1 } }`. It runs elsewhere, on
+   * a budget of its own or on none, so a call of it is one action of the kind `remote` with these counters, and nothing
+   * more is known of it here. @default nothing but the permission to make it
+   */
+  readonly remotes?: Readonly<Record<string, Amounts>>
 }
 
 /** Where every way to run a graph ends: `invoke`, `stream`, `streamEvents`, `batch`, as a step of a sequence. */
@@ -78,21 +86,22 @@ export function guardGraph<G extends object>(graph: G, source?: ScopeSource, opt
   if (!given.lg_is_pregel || typeof given[STREAM] !== 'function' || typeof given.withConfig !== 'function' || given.nodes === undefined)
     throw new TypeError('Expected a compiled graph: `new StateGraph(…).compile()`, or the `.graph` of an agent of `createAgent`.')
   if (guarded.has(given)) throw new TypeError('This graph is guarded already: guard the one that it was made of.')
-  const { handoffs = {} } = options
-  assertNodes(handoffs, Object.keys(given.nodes))
+  const { handoffs = {}, remotes = {} } = options
+  assertNodes('handoffs', Object.keys(handoffs), Object.keys(given.nodes))
+  assertNodes('remotes', Object.keys(remotes), Object.keys(given.nodes))
   if (typeof source === 'object') assertOthers(handoffs, source)
   return entering(guardNodes(given, options, true), source, options) as unknown as G
 }
 
 type Handoffs = Readonly<Record<string, GraphHandoff>>
 
-/** An agent that is misspelt would work without limits of its own. */
-function assertNodes(handoffs: Handoffs, nodes: readonly string[]): void {
-  const wrong = Object.keys(handoffs).find((name) => !nodes.includes(name))
+/** An agent, or a remote graph, that is misspelt would work without limits of its own. */
+function assertNodes(option: 'handoffs' | 'remotes', names: readonly string[], nodes: readonly string[]): void {
+  const wrong = names.find((name) => !nodes.includes(name))
   if (wrong === undefined) return
   const known = nodes.filter((name) => !name.startsWith('__')).join('`, `')
   throw new TypeError(
-    `\`handoffs.${wrong}\`: this graph has no node \`${wrong}\`. It has \`${known}\`; an agent in a graph that is a node belongs in the \`handoffs\` of that graph.`,
+    `\`${option}.${wrong}\`: this graph has no node \`${wrong}\`. It has \`${known}\`; an agent in a graph that is a node belongs in the \`handoffs\` of that graph.`,
   )
 }
 
@@ -135,18 +144,29 @@ function guardNode(name: string, node: Node, { checkpointer }: Graph, options: G
       return Object.create(runnable, { invoke: { value: invoke } }) as Runnable
     },
   })
-  copy.bound = guardBound(node, options)
+  copy.bound = guardBound(name, node, options)
   copy.retryPolicy = withoutRefusals(node.retryPolicy)
   return copy
 }
 
-function guardBound({ bound, isErrorHandler }: Node, options: GuardGraphOptions): Runnable {
+function guardBound(name: string, { bound, isErrorHandler }: Node, options: GuardGraphOptions): Runnable {
   if (isErrorHandler === true) return refusing(bound)
   const graph = bound as unknown as Partial<Graph>
   if (guarded.has(bound)) return bound
   if (graph.lg_is_pregel === true && typeof graph.withConfig === 'function' && graph.nodes !== undefined)
     return guardNodes(graph as Graph, options, false) as unknown as Runnable
+  if (graph.lg_is_pregel === true) return guardRemote(name, bound, options)
   return options.handoffs === undefined ? bound : guardHandoffTools(bound, options.handoffs)
+}
+
+/** A graph that runs elsewhere: what is known here is that it is called. */
+function guardRemote(name: string, remote: Runnable, { remotes }: GuardGraphOptions): Runnable {
+  const { graphId } = remote as { readonly graphId?: unknown }
+  const resource = typeof graphId === 'string' ? graphId : name
+  const action = { kind: 'remote', resource, worst: toolWorst(name, remotes) }
+  const invoke = async (input: unknown, config: TaskConfig = {}): Promise<unknown> =>
+    scopeOf(undefined).run(action, async () => remote.invoke(input, config), undefined, undefined, { signal: config.signal })
+  return Object.create(remote, { invoke: { value: invoke } }) as Runnable
 }
 
 /** An error handler that is not shown refusals. */
