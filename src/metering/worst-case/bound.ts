@@ -76,6 +76,10 @@ export interface RequestFacts {
   readonly predicts?: boolean
   /** @default 1 */
   readonly choices?: number
+  /** Tokens that the provider adds to the input itself. @default those of the tool prompt of Claude, where it has tools */
+  readonly addedTokens?: number
+  /** Most times that the context is read. @default one for each call of a hosted tool, and one more */
+  readonly turns?: number
   /** @default false */
   readonly inputAudio?: boolean
   /** @default false */
@@ -108,10 +112,10 @@ export function boundFacts(facts: RequestFacts, bytes: number, options: BoundOpt
   const maxToolCalls = hosted && limit != null ? limit : 0
   const named = facts.named || hosted
   // A prompt that Anthropic writes itself comes on top of what is sent.
-  const hidden = facts.hasTools && /claude/i.test(model) ? CLAUDE_TOOL_PROMPT_TOKENS : 0
+  const hidden = facts.addedTokens ?? (facts.hasTools && /claude/i.test(model) ? CLAUDE_TOOL_PROMPT_TOKENS : 0)
   return {
     model,
-    inputTokens: named ? boundNamed(model, bytes, options, maxToolCalls + 1) : bytes + hidden,
+    inputTokens: named ? boundNamed(model, bytes, options, facts.turns ?? maxToolCalls + 1) : bytes + hidden,
     outputTokensPerChoice:
       caps.length > 0
         ? Math.max(...caps)
