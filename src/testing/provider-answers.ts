@@ -1,5 +1,6 @@
 // What the simulated provider says: how a scripted answer becomes text, tool calls and usage under the
-// caps of a request, and how both OpenAI endpoints write that down. Nothing here touches a socket.
+// caps of a request, and how both OpenAI endpoints write that down; the other formats have files of their own.
+// Nothing here touches a socket.
 
 import { assertAmount } from '../lib/amounts.ts'
 import { newId } from '../lib/ids.ts'
@@ -54,9 +55,9 @@ export interface AnswerWriter {
 
 /** Finds what the real API would refuse with a 400, or nothing. */
 export function faultOf(endpoint: ProviderRequest['endpoint'], body: Record<string, unknown>): WireFault | undefined {
-  const input = endpoint === 'chat' ? 'messages' : 'input'
+  const input = endpoint === 'responses' ? 'input' : 'messages'
   if (typeof body['model'] !== 'string' || body['model'] === '') return { message: 'you must provide a model parameter', param: 'model' }
-  if (!Array.isArray(body[input]) && (endpoint === 'chat' || typeof body[input] !== 'string'))
+  if (!Array.isArray(body[input]) && (endpoint !== 'responses' || typeof body[input] !== 'string'))
     return { message: `Missing required parameter: '${input}'.`, param: input, code: 'missing_required_parameter' }
   for (const param of [...CAPS[endpoint], 'n']) {
     const value = body[param] ?? 1
@@ -79,7 +80,13 @@ export function faultOf(endpoint: ProviderRequest['endpoint'], body: Record<stri
 }
 
 /** The members of a request that bound its output, by endpoint. */
-const CAPS = { chat: ['max_completion_tokens', 'max_tokens'], responses: ['max_output_tokens'], google: [] as const } as const
+const CAPS = {
+  chat: ['max_completion_tokens', 'max_tokens'],
+  responses: ['max_output_tokens'],
+  messages: ['max_tokens'],
+  google: [] as const,
+} as const
+const ID_PREFIXES = { chat: 'chatcmpl-', responses: 'resp_', messages: 'msg_', google: '' } as const
 
 /** Tokens of a text as this provider counts them: a quarter of its UTF-8 bytes, rounded up. */
 function tokensOf(text: string): number {
@@ -109,7 +116,7 @@ export function planAnswer(request: ProviderRequest, answer: ProviderAnswer): Pl
   const { usage, capped } = usageOf(request, answer, made.tokens * n, cap * n)
   const asked = (body['stream_options'] as { include_usage?: unknown } | null | undefined)?.include_usage === true
   return {
-    id: `${endpoint === 'chat' ? 'chatcmpl-' : 'resp_'}${newId()}`,
+    id: `${ID_PREFIXES[endpoint]}${newId()}`,
     endpoint,
     body,
     model: String(body['model']),
@@ -119,7 +126,7 @@ export function planAnswer(request: ProviderRequest, answer: ProviderAnswer): Pl
     calls: made.calls,
     cut: made.cut || capped,
     usage,
-    told: answer.usage !== 'omit' && (endpoint === 'responses' || body['stream'] !== true || asked),
+    told: answer.usage !== 'omit' && (endpoint !== 'chat' || body['stream'] !== true || asked),
     serviceTier: answer.serviceTier ?? 'default',
   }
 }
@@ -162,7 +169,7 @@ function usageOf(
   most: number,
 ): { usage: Required<ProviderUsage>; capped: boolean } {
   if (usage === undefined || usage === 'omit') {
-    const inputTokens = tokensOf(JSON.stringify(endpoint === 'chat' ? body['messages'] : body['input']))
+    const inputTokens = tokensOf(JSON.stringify(endpoint === 'responses' ? body['input'] : body['messages']))
     return { usage: { inputTokens, cachedTokens: 0, outputTokens, reasoningTokens: 0 }, capped: false }
   }
   const full = { cachedTokens: 0, reasoningTokens: 0, ...usage }
@@ -191,7 +198,7 @@ function echoOf(body: Record<string, unknown>): string {
 }
 
 /** Splits a text into at most 500 deltas at the ends of words. */
-function piecesOf(text: string): string[] {
+export function piecesOf(text: string): string[] {
   const words = text.match(/\S+\s*|\s+/g) ?? []
   const size = Math.ceil(words.length / MAX_PIECES)
   if (size <= 1) return words

@@ -1,5 +1,5 @@
-// A provider that is simulated up to the socket: a real HTTP server on 127.0.0.1 that speaks the OpenAI wire
-// format and that of Gemini, misbehaves on request and keeps the bill. The bill is the truth that budgets are
+// A provider that is simulated up to the socket: a real HTTP server on 127.0.0.1 that speaks the wire formats of
+// OpenAI, Anthropic and Gemini, misbehaves on request and keeps the bill. The bill is the truth that budgets are
 // tested against, so it charges at the worst moment for a budget: in full, before the first byte of an answer.
 
 import { once } from 'node:events'
@@ -9,9 +9,10 @@ import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises'
 import { assertAmount } from '../lib/amounts.ts'
 import { newId } from '../lib/ids.ts'
 import { faultOf, openaiWriter, planAnswer, type AnswerWriter, type Plan, type WireFault } from './provider-answers.ts'
+import { messagesWriter } from './provider-anthropic.ts'
 import { googleCallOf } from './provider-google.ts'
 
-/** Tokens of one request. Cached tokens are part of the input, reasoning tokens part of the output. */
+/** Tokens of one request, on every endpoint: cached tokens are part of the input, reasoning tokens part of the output. */
 export interface ProviderUsage {
   /** From 0 to 1e9, as all counts here. */
   readonly inputTokens: number
@@ -44,7 +45,7 @@ export type ProviderFault = 'drop-before-headers' | 'drop-mid-stream' | 'hang' |
 export interface ProviderRequest {
   /** 0 for the first one since the start or the last reset; each retry of a client is a request of its own. */
   readonly index: number
-  readonly endpoint: 'chat' | 'responses' | 'google'
+  readonly endpoint: 'chat' | 'responses' | 'messages' | 'google'
   readonly body: Record<string, unknown>
   readonly headers: IncomingHttpHeaders
 }
@@ -56,7 +57,7 @@ export interface ProviderAnswer {
   /** At most 128. Cut like text when the cap is reached, so arguments may end in the middle. */
   readonly toolCalls?: readonly ProviderToolCall[]
   /**
-   * What is billed and reported; `omit` bills the default and reports nothing.
+   * What is billed and reported; `omit` bills the default and reports nothing, which on `messages` are zeros.
    * @default a quarter of the UTF-8 bytes of the input and of what is sent, rounded up
    */
   readonly usage?: ProviderUsage | 'omit'
@@ -99,7 +100,7 @@ export interface ProviderOptions {
 
 /** What one request cost. */
 export interface BillLine {
-  /** The id that the answer carries, such as `chatcmpl-…` or `resp_…`. */
+  /** The id that the answer carries, such as `chatcmpl-…`, `resp_…` or `msg_…`. */
   readonly id: string
   readonly endpoint: ProviderRequest['endpoint']
   readonly model: string
@@ -146,6 +147,7 @@ const DEFAULT_PRICES: ProviderPrices = { input: 150, cachedInput: 75, output: 60
 const ENDPOINTS: ReadonlyMap<string, ProviderRequest['endpoint']> = new Map([
   ['/v1/chat/completions', 'chat'],
   ['/v1/responses', 'responses'],
+  ['/v1/messages', 'messages'],
 ])
 const MODELS = JSON.stringify({
   object: 'list',
@@ -171,8 +173,8 @@ export function scriptOf(answers: readonly ProviderAnswer[]): (request: Provider
 
 /**
  * Starts a provider on a free port of 127.0.0.1. It serves `POST /v1/chat/completions`, `POST /v1/responses`,
- * `POST /v1beta/models/{model}:generateContent` (and `:streamGenerateContent`) and `GET /v1/models`, takes any API
- * key, and keeps the process alive until it is closed.
+ * `POST /v1/messages`, `POST /v1beta/models/{model}:generateContent` (and `:streamGenerateContent`) and
+ * `GET /v1/models`, takes any API key, and keeps the process alive until it is closed.
  *
  * @throws {TypeError} For a price that is not a whole number.
  * @throws {RangeError} For a negative price.
@@ -268,9 +270,10 @@ async function serve({ book, script }: Site, incoming: IncomingMessage, outgoing
   if (incoming.method === 'GET' && path === '/v1/models') return sendText(outgoing, 200, MODELS)
   const google = googleCallOf(incoming.method, incoming.url ?? '')
   const endpoint = google !== undefined ? 'google' : incoming.method === 'POST' ? ENDPOINTS.get(path) : undefined
-  const writer = google?.writer ?? openaiWriter
+  const writer = google?.writer ?? (endpoint === 'messages' ? messagesWriter : openaiWriter)
   if (endpoint === undefined) return sendFault(outgoing, 404, { message: `Unknown request URL: ${incoming.method} ${path}.` })
   book.arrived()
+  if (endpoint === 'messages') outgoing.setHeader('request-id', `req_${newId()}`)
   const bytes = await readBody(incoming)
   if (bytes === undefined) return sendFault(outgoing, 413, { message: `The body is over ${MAX_BODY_BYTES} bytes.` })
   const body = parseObject(bytes)
