@@ -48,7 +48,8 @@ export async function modelCall(
   { provider, ...given }: ModelCallOptions,
 ): Promise<ModelCall | undefined> {
   const prices = await scope.prices()
-  const price = prices.find(priceKey(model.id, model.serviceTier), provider)
+  const priced = priceKey(model.id, model.serviceTier)
+  const price = prices.find(priced, provider)
   const { contextWindow, maxOutputTokens } = price ?? {}
   const worst = boundOrRefuse(scope, model.id, args, () => {
     const bound = boundOf({ ...given, contextWindow, maxOutputTokens })
@@ -71,7 +72,7 @@ export async function modelCall(
     smallest: sum(least.fixed, least.perOutputToken),
     ...('usd' in fixed
       ? { priceSource: price!.source }
-      : { unpriced: `The price of \`${model.id}\` is not known. ${unknownPriceFix(model.id, Object.keys(bound.units ?? {}) as Unit[])}` }),
+      : { unpriced: `The price of \`${priced}\` is not known. ${unknownPriceFix(priced, Object.keys(bound.units ?? {}) as Unit[])}` }),
   }
   return {
     action,

@@ -223,7 +223,7 @@ async function settleWhole(response: Response, exchange: Exchange): Promise<stri
   }
   const text = await response.text()
   const framing = framingOf(response, exchange)
-  await settleFound(exchange, framing === undefined ? findInText(exchange.wire, text) : findInStream(text, { ...exchange, framing }))
+  await settleFound(exchange, framing === undefined ? findInText(exchange, text) : findInStream(text, { ...exchange, framing }))
   return text
 }
 
@@ -237,9 +237,9 @@ function framingOf(response: Response, { wire, request }: Exchange): Framing | u
 }
 
 /** What is not JSON is no answer with usage: it is charged at worst, and the caller sees what came. */
-function findInText(wire: Wire, text: string): Finding | undefined {
+function findInText({ wire, request }: Exchange, text: string): Finding | undefined {
   const answer = parsed(text)
-  return typeof answer === 'object' && answer !== null ? wire.findIn(answer as Body) : undefined
+  return typeof answer === 'object' && answer !== null ? wire.findIn(answer as Body, request.body) : undefined
 }
 
 async function normalise(input: string | URL | Request, init: RequestInit = {}): Promise<OutgoingRequest> {

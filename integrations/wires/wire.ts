@@ -52,8 +52,8 @@ export interface Wire {
   isStream(request: WireRequest): boolean
   /** Whether a stream that is no event stream is JSON objects, one after the other, in lines or in one array. @default false */
   readonly streamsJson?: boolean
-  /** Finds the usage in the JSON body of an answer. */
-  findIn(answer: Body): Finding | undefined
+  /** Finds the usage in the JSON body of an answer. `original`: the body of the request as the caller wrote it. */
+  findIn(answer: Body, original: Body): Finding | undefined
   /** Reads a streamed answer. `original`: the body as the caller wrote it. */
   events(original: Body): EventReader
 }
