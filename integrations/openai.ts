@@ -5,10 +5,11 @@
 import '../src/lib/runtime.ts'
 import { findRefusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
-import { runTool, type ToolAmounts } from './common/guard-function.ts'
+import { guardNamed, type AnyFunction, type ToolAmounts } from './common/guard-function.ts'
 import { guardFetch, unguarded, type GuardOptions } from './transport/guard-fetch.ts'
 
 export { findRefusal } from '../src/lib/errors.ts'
+export { guardFunctions } from './common/guard-function.ts'
 export { guardFetch } from './transport/guard-fetch.ts'
 export type { GuardOptions } from './transport/guard-fetch.ts'
 export type { ToolAmounts } from './common/guard-function.ts'
@@ -30,8 +31,6 @@ interface Client {
 interface RunToolsBody {
   readonly tools: readonly unknown[]
 }
-
-type AnyFunction = (...args: unknown[]) => unknown
 
 /** The forms of a tool of `runTools`: its function is among the declared members, or is their `$callback`. */
 interface RunnableTool {
@@ -93,36 +92,4 @@ function fromText(args: unknown): unknown {
     // Not JSON, so no rule on arguments can be sure of it; the guardian is closed to what is unclear.
     return args
   }
-}
-
-/**
- * Puts functions that a model may call behind the gates, for loops that call them by hand. A refusal is
- * returned as text for the model; an error of the function is thrown as it is.
- *
- * @param functions - By name of the tool; the first parameter is the parsed arguments.
- */
-export function guardFunctions<F extends Readonly<Record<string, (args: never) => unknown>>>(
-  source: ScopeSource,
-  functions: F,
-  toolAmounts?: ToolAmounts,
-): { readonly [K in keyof F]: (...args: Parameters<F[K]>) => Promise<Awaited<ReturnType<F[K]>> | string> } {
-  const guarded = Object.entries(functions).map(([name, fn]) => [name, guardNamed(name, fn as AnyFunction, source, toolAmounts)])
-  return Object.fromEntries(guarded) as never
-}
-
-function guardNamed(
-  name: string,
-  fn: AnyFunction,
-  source: ScopeSource,
-  amounts: ToolAmounts | undefined,
-  readArgs: (first: unknown) => unknown = (first) => first,
-): AnyFunction {
-  const guarded: AnyFunction = (...args) =>
-    runTool(
-      source,
-      { name, args: readArgs(args[0]) ?? null, amounts },
-      () => fn(...args),
-      (refusal) => refusal.toModelMessage(),
-    )
-  return Object.defineProperty(guarded, 'name', { value: name })
 }

@@ -38,3 +38,39 @@ export async function runTool<T, R>(
     return onRefusal(refusal)
   }
 }
+
+/** A function of a caller's, of which nothing more is known. */
+export type AnyFunction = (...args: unknown[]) => unknown
+
+/**
+ * Puts functions that a model may call behind the gates, for loops that call them by hand. A refusal is
+ * returned as text for the model; an error of the function is thrown as it is.
+ *
+ * @param functions - By name of the tool; the first parameter is the parsed arguments.
+ */
+export function guardFunctions<F extends Readonly<Record<string, (args: never) => unknown>>>(
+  source: ScopeSource,
+  functions: F,
+  toolAmounts?: ToolAmounts,
+): { readonly [K in keyof F]: (...args: Parameters<F[K]>) => Promise<Awaited<ReturnType<F[K]>> | string> } {
+  const guarded = Object.entries(functions).map(([name, fn]) => [name, guardNamed(name, fn as AnyFunction, source, toolAmounts)])
+  return Object.fromEntries(guarded) as never
+}
+
+/** The function of this name behind the gates; `readArgs` makes what the rules see of its first parameter. */
+export function guardNamed(
+  name: string,
+  fn: AnyFunction,
+  source: ScopeSource,
+  amounts: ToolAmounts | undefined,
+  readArgs: (first: unknown) => unknown = (first) => first,
+): AnyFunction {
+  const guarded: AnyFunction = (...args) =>
+    runTool(
+      source,
+      { name, args: readArgs(args[0]) ?? null, amounts },
+      () => fn(...args),
+      (refusal) => refusal.toModelMessage(),
+    )
+  return Object.defineProperty(guarded, 'name', { value: name })
+}
