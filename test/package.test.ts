@@ -39,7 +39,7 @@ describe('package', () => {
   afterAll(() => rmSync(project, { recursive: true, force: true }))
 
   test('none of the frameworks is installed with it', () => {
-    for (const peer of ['ai', 'openai', '@ai-sdk/provider', 'zod', 'langchain', '@langchain/core'])
+    for (const peer of ['ai', 'openai', '@anthropic-ai/sdk', '@ai-sdk/provider', 'zod', 'langchain', '@langchain/core'])
       expect(existsSync(join(project, 'node_modules', peer))).toBe(false)
   })
 
@@ -100,7 +100,7 @@ describe('package', () => {
     expect(counted).toEqual([])
   }, 120_000)
 
-  test.each(['ai-sdk', 'openai'])(
+  test.each(['ai-sdk', 'anthropic', 'openai'])(
     'holdfast/%s needs no file system, and is below 40 KB gzipped',
     async (name) => {
       const outDir = join(project, `bundle-${name}`)

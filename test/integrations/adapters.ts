@@ -127,13 +127,13 @@ export function modelOf({ guarded, scope, baseURL, drainMs }: Site, { wire, midd
 }
 
 /** `generateText` and `streamText` of the AI SDK. */
-export function aiSdkCalls(site: Site, form: AiSdkForm): Calls {
+export function aiSdkCalls(site: Site, form: Pick<AiSdkForm, 'approval'>, model: (options: CallOptions) => LanguageModel): Calls {
   const { guarded, scope, maxRetries, timeoutMs, toolAmounts } = site
-  const optionsOf = ({ prompt, model, maxOutputTokens, signal }: CallOptions) => ({
-    model: modelOf(site, form, model ?? SUITE_MODEL),
-    prompt,
+  const optionsOf = (options: CallOptions) => ({
+    model: model(options),
+    prompt: options.prompt,
     maxRetries,
-    ...defined({ maxOutputTokens, abortSignal: signal, timeout: timeoutMs }),
+    ...defined({ maxOutputTokens: options.maxOutputTokens, abortSignal: options.signal, timeout: timeoutMs }),
   })
   // `streamText` swallows errors, and prints them unless it is told where to put them.
   const openStream = (options: CallOptions) => streamText({ ...optionsOf(options), onError: () => {} })
@@ -168,5 +168,6 @@ export function aiSdkCalls(site: Site, form: AiSdkForm): Calls {
 
 /** The adapter of one way to use the AI SDK. */
 export function aiSdkAdapter(name: string, form: AiSdkForm): IntegrationAdapter {
-  return { name, streamRefusal: 'scope', drains: form.guard, leavesByBreak: false, connect: (site) => aiSdkCalls(site, form) }
+  const connect = (site: Site): Calls => aiSdkCalls(site, form, ({ model }) => modelOf(site, form, model ?? SUITE_MODEL))
+  return { name, streamRefusal: 'scope', drains: form.guard, leavesByBreak: false, connect }
 }

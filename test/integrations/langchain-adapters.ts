@@ -1,5 +1,6 @@
 // LangChain as the integration suite sees it: agents and models on a site, as a user of LangChain would write them.
 
+import type { BaseChatModel } from '@langchain/core/language_models/chat_models'
 import { AIMessageChunk, type BaseMessage } from '@langchain/core/messages'
 import { ChatOpenAI, type ChatOpenAIFields } from '@langchain/openai'
 import { createAgent, tool, type ReactAgent } from 'langchain'
@@ -24,7 +25,7 @@ export interface LangChainForm {
 const OBJECT = { type: 'object' as const, properties: {}, additionalProperties: true }
 
 /** LangChain repeats a 429 only when its answer says after how long; the real ones say it. */
-const hinting: typeof fetch = async (input, init) => {
+export const hinting: typeof fetch = async (input, init) => {
   const response = await fetch(input, init)
   if (response.status !== 429) return response
   const headers = { ...Object.fromEntries(response.headers), 'retry-after': '0' }
@@ -97,11 +98,7 @@ export function agentCalls(site: Site, form: LangChainForm): Calls {
 }
 
 /** Models of LangChain by themselves. */
-export function modelCalls(site: Site, { wire }: LangChainForm): Calls {
-  const modelOf = (options: CallOptions): ChatOpenAI => {
-    const model = chatModel(site, options, { useResponsesApi: wire === 'responses' })
-    return site.guarded ? guardModel(model, site.scope, { drainMs: site.drainMs }) : model
-  }
+export function modelCalls(modelOf: (options: CallOptions) => BaseChatModel): Calls {
   const open = (options: CallOptions) => modelOf(options).stream(options.prompt, defined({ signal: options.signal }))
   return {
     async generate(options) {
@@ -117,6 +114,11 @@ export function modelCalls(site: Site, { wire }: LangChainForm): Calls {
   }
 }
 
+function guardedModel(site: Site, { wire }: LangChainForm, options: CallOptions): ChatOpenAI {
+  const model = chatModel(site, options, { useResponsesApi: wire === 'responses' })
+  return site.guarded ? guardModel(model, site.scope, { drainMs: site.drainMs }) : model
+}
+
 /** The adapter of one way to use LangChain. */
 export function langChainAdapter(name: string, form: LangChainForm): IntegrationAdapter {
   const byHand = form.by === 'model'
@@ -126,6 +128,6 @@ export function langChainAdapter(name: string, form: LangChainForm): Integration
     drains: true,
     leavesByBreak: true,
     ...(byHand ? { withoutTools: 'a model runs no tools; an agent does' } : {}),
-    connect: (site) => (byHand ? modelCalls(site, form) : agentCalls(site, form)),
+    connect: (site) => (byHand ? modelCalls((options) => guardedModel(site, form, options)) : agentCalls(site, form)),
   }
 }
