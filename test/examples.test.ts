@@ -9,7 +9,7 @@ const folder = join(import.meta.dirname, '..', 'examples')
 const examples = readdirSync(folder).filter((name) => name.endsWith('.ts'))
 
 test.each(examples)('examples/%s runs without a key, and its figures agree', (name) => {
-  const { OPENAI_API_KEY: _, ...env } = process.env
+  const { OPENAI_API_KEY: _openai, ANTHROPIC_API_KEY: _anthropic, ...env } = process.env
   const output = execFileSync(process.execPath, [join(folder, name)], { encoding: 'utf8', env, timeout: 60_000 })
   expect(output.trim().split('\n').length).toBeGreaterThan(3)
 })

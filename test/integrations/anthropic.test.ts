@@ -252,6 +252,7 @@ describe('tools of a runner', () => {
         readonly input_schema = OBJECT
         #notes = 0
         parse(input: unknown): unknown {
+          this.#notes = 6
           return input
         }
         async run(): Promise<string> {
@@ -260,7 +261,7 @@ describe('tools of a runner', () => {
       }
       const desk = new Desk()
       await client.beta.messages.toolRunner({ ...HELLO, tools: [desk] }).runUntilDone()
-      expect(resultsOf(bench)).toMatchObject([{ content: 'note 1' }])
+      expect(resultsOf(bench)).toMatchObject([{ content: 'note 7' }])
     }))
 
   test('are behind the gates however late they come, and asked once however often they are handed on', () =>
