@@ -74,8 +74,6 @@ export function faultOf(endpoint: ProviderRequest['endpoint'], body: Record<stri
     }
   if (body['stream_options'] != null && body['stream'] !== true)
     return { message: "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param: 'stream_options' }
-  if (body['background'] === true)
-    return { message: 'Background responses are not simulated.', param: 'background', code: 'unsupported_parameter' }
   return undefined
 }
 

@@ -11,6 +11,7 @@ import { newId } from '../lib/ids.ts'
 import { faultOf, openaiWriter, planAnswer, type AnswerWriter, type Plan, type WireFault } from './provider-answers.ts'
 import { messagesWriter } from './provider-anthropic.ts'
 import { googleCallOf } from './provider-google.ts'
+import { createMedia, sendReply, type Media, type MediaAnswer, type MediaCharge, type MediaRequest } from './provider-media.ts'
 
 /** Tokens of one request, on every endpoint: cached tokens are part of the input, reasoning tokens part of the output. */
 export interface ProviderUsage {
@@ -96,13 +97,16 @@ export interface ProviderOptions {
    * @default an echo of the last user message
    */
   readonly script?: (request: ProviderRequest) => ProviderAnswer
+  /** Decides the answers of the other endpoints, and of responses in the background. @default the defaults of {@link MediaAnswer} */
+  readonly media?: (request: MediaRequest) => MediaAnswer
 }
 
 /** What one request cost. */
 export interface BillLine {
   /** The id that the answer carries, such as `chatcmpl-…`, `resp_…` or `msg_…`. */
   readonly id: string
-  readonly endpoint: ProviderRequest['endpoint']
+  /** That of the request, or the path of another endpoint below `/v1/`. */
+  readonly endpoint: string
   readonly model: string
   readonly inputTokens: number
   readonly cachedTokens: number
@@ -184,9 +188,10 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Simu
   for (const field of ['input', 'cachedInput', 'output'] as const) assertAmount(`prices.${field}`, prices[field])
   const script = options.script ?? (() => ({}))
   const book = createBook(prices)
+  const media = createMedia(options.media ?? (() => ({})), (line) => book.chargeMedia(line))
   const server = createServer((incoming, outgoing) => {
     // What is thrown here is a client that left; its connection is all there is to clean up.
-    serve({ book, script }, incoming, outgoing).catch(() => outgoing.destroy())
+    serve({ book, script, media }, incoming, outgoing).catch(() => outgoing.destroy())
   })
   // An idle connection that the server closes just as a client reuses it looks like a fault nobody scripted.
   server.keepAliveTimeout = 0
@@ -199,7 +204,10 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Simu
     port,
     bill: () => book.bill(),
     requests: () => book.requests(),
-    reset: () => book.reset(),
+    reset() {
+      book.reset()
+      media.reset()
+    },
     async close() {
       const closed = new Promise((resolve) => server.close(resolve))
       server.closeAllConnections()
@@ -214,6 +222,7 @@ interface Book {
   arrived(): void
   record(request: Omit<ProviderRequest, 'index'>, bytes: number): ProviderRequest
   charge(plan: Plan): Line
+  chargeMedia(charge: MediaCharge): void
   bill(): Bill
   requests(): readonly ProviderRequest[]
   reset(): void
@@ -225,6 +234,17 @@ function emptyPages() {
 
 function createBook(prices: ProviderPrices): Book {
   let state = emptyPages()
+  const add = (charged: Omit<Line, 'nanoUsd' | 'at'>): Line => {
+    const { inputTokens, cachedTokens, outputTokens } = charged
+    const nanoUsd = (inputTokens - cachedTokens) * prices.input + cachedTokens * prices.cachedInput + outputTokens * prices.output
+    assertAmount('bill.nanoUsd', state.nanoUsd + nanoUsd)
+    const line: Line = { ...charged, nanoUsd, at: Date.now() }
+    state.billed += 1
+    state.nanoUsd += nanoUsd
+    state.lines.push(line)
+    if (state.lines.length > MAX_LINES) state.lines.shift()
+    return line
+  }
   return {
     arrived() {
       state.arrived += 1
@@ -237,15 +257,9 @@ function createBook(prices: ProviderPrices): Book {
       return recorded
     },
     charge({ id, endpoint, model, usage: { inputTokens, cachedTokens, outputTokens } }) {
-      const nanoUsd = (inputTokens - cachedTokens) * prices.input + cachedTokens * prices.cachedInput + outputTokens * prices.output
-      assertAmount('bill.nanoUsd', state.nanoUsd + nanoUsd)
-      const line: Line = { id, endpoint, model, inputTokens, cachedTokens, outputTokens, nanoUsd, completed: false, at: Date.now() }
-      state.billed += 1
-      state.nanoUsd += nanoUsd
-      state.lines.push(line)
-      if (state.lines.length > MAX_LINES) state.lines.shift()
-      return line
+      return add({ id, endpoint, model, inputTokens, cachedTokens, outputTokens, completed: false })
     },
+    chargeMedia: (charge) => void add({ ...charge, cachedTokens: 0, completed: true }),
     bill: () => ({
       requests: state.arrived,
       billed: state.billed,
@@ -262,19 +276,22 @@ function createBook(prices: ProviderPrices): Book {
 interface Site {
   readonly book: Book
   readonly script: (request: ProviderRequest) => ProviderAnswer
+  readonly media: Media
 }
 
-async function serve({ book, script }: Site, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+async function serve({ book, script, media }: Site, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   const path = (incoming.url ?? '').split('?', 1)[0]!
   outgoing.setHeader('x-request-id', `req_${newId()}`)
   if (incoming.method === 'GET' && path === '/v1/models') return sendText(outgoing, 200, MODELS)
   const google = googleCallOf(incoming.method, incoming.url ?? '')
   const endpoint = google !== undefined ? 'google' : incoming.method === 'POST' ? ENDPOINTS.get(path) : undefined
   const writer = google?.writer ?? (endpoint === 'messages' ? messagesWriter : openaiWriter)
-  if (endpoint === undefined) return sendFault(outgoing, 404, { message: `Unknown request URL: ${incoming.method} ${path}.` })
-  book.arrived()
   if (endpoint === 'messages') outgoing.setHeader('request-id', `req_${newId()}`)
   const bytes = await readBody(incoming)
+  const reply = await media.reply(incoming, bytes)
+  if (incoming.method === 'POST' && (reply ?? endpoint) !== undefined) book.arrived()
+  if (reply !== undefined) return sendReply(outgoing, reply)
+  if (endpoint === undefined) return sendFault(outgoing, 404, { message: `Unknown request URL: ${incoming.method} ${path}.` })
   if (bytes === undefined) return sendFault(outgoing, 413, { message: `The body is over ${MAX_BODY_BYTES} bytes.` })
   const body = parseObject(bytes)
   if (body === undefined) return sendFault(outgoing, 400, { message: 'We could not parse the JSON body of your request.' })
