@@ -27,7 +27,7 @@ export interface ModelCall {
 }
 
 /** Options of {@link modelCall}. */
-export interface ModelCallOptions extends Omit<BoundOptions, 'contextWindow' | 'maxOutputTokens'> {
+export interface ModelCallOptions extends Omit<BoundOptions, 'contextWindow' | 'maxOutputTokens' | 'units'> {
   /** Provider id for the price list, such as `openai`. */
   readonly provider?: string | undefined
 }
@@ -52,7 +52,7 @@ export async function modelCall(
   const price = prices.find(priced, provider)
   const { contextWindow, maxOutputTokens } = price ?? {}
   const worst = boundOrRefuse(scope, model.id, args, () => {
-    const bound = boundOf({ ...given, contextWindow, maxOutputTokens })
+    const bound = boundOf({ ...given, contextWindow, maxOutputTokens, units: Object.keys(price?.rates.units ?? {}) as Unit[] })
     return {
       bound,
       most: worstAmounts(bound, price),

@@ -19,10 +19,16 @@ export interface Exchange {
   readonly unbilledStatuses: readonly number[] | undefined
   /** The budget to pause where the provider says to slow down. */
   readonly account: string | undefined
+  /** Whether what was asked for goes on without this answer, and a later one will tell its usage. */
+  readonly stillRuns?: (() => boolean) | undefined
 }
 
+/** What an answer is settled with. */
+type Paying = Pick<Exchange, 'scope' | 'call' | 'settlement' | 'stillRuns'>
+
 /** Settles with what the answer says; charges the worst case, and says so, when it says nothing usable. */
-export async function settleFound({ scope, call, settlement }: Exchange, found: Finding | undefined): Promise<void> {
+export async function settleFound({ scope, call, settlement, stillRuns }: Paying, found: Finding | undefined): Promise<void> {
+  if (found === undefined && stillRuns?.() === true) return
   const used = found === undefined ? undefined : call.used(found.usage, found.serviceTier)
   if (found !== undefined && used !== undefined) {
     const { responseId } = found
@@ -110,6 +116,7 @@ function retryAfterMs(status: number, headers: Headers): number | undefined {
 
 /** A stream that broke after its usage was there is settled with it; before, nobody knows. `reason` is bounded and quotes nobody. */
 export async function endBroken(exchange: Exchange, found: Finding | undefined, reason: string): Promise<void> {
+  if (found === undefined && exchange.stillRuns?.() === true) return
   if (found === undefined) await exchange.settlement.charge(reason)
   else await settleFound(exchange, found)
 }

@@ -11,10 +11,14 @@ import { createDrains, type Drains } from './drains.ts'
 import { endFailed, faultOf, isNeverSent, settleFound, type Exchange } from './exchange.ts'
 import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
+import { createBackgrounds, type Backgrounds } from './backgrounds.ts'
+import { parseJson, readBody, type ReadRequest } from './request-body.ts'
+import { responseWith } from './response-with.ts'
 import { findInStream, meteredStream, type Framing } from './stream-meter.ts'
+import { unbilledStatusesOf } from './unbilled-statuses.ts'
 import { dialectOf } from '../wires/dialects.ts'
-import { wireOf } from '../wires/table.ts'
-import type { Body, Finding, Wire, WireRequest } from '../wires/wire.ts'
+import { wireOf, type Classified } from '../wires/table.ts'
+import type { Body, Finding, Wire } from '../wires/wire.ts'
 
 /** Options of {@link guardFetch}. */
 export interface GuardOptions extends ModelCallOptions {
@@ -28,11 +32,11 @@ export interface GuardOptions extends ModelCallOptions {
   readonly outputCapField?: 'max_completion_tokens' | 'max_tokens'
   /**
    * Statuses of answers that this provider does not bill: their hold is released. Any other error is charged
-   * at worst, since nobody can know. @default 400 to 407, 409 to 499
+   * at worst, since nobody can know. @default what the provider documents; of one that says nothing 400 to 407, 409 to 499
    */
   readonly unbilledStatuses?: readonly number[]
   /**
-   * Paths, or their last segments, that are let through without a hold, such as `/v1/embeddings`: your word that
+   * Paths, or their last segments, that are let through without a hold, such as `/v1/vector_stores`: your word that
    * they cost nothing that a budget should know of. An endpoint that can be metered is metered all the same. @default none
    */
   readonly passthrough?: readonly string[]
@@ -45,6 +49,8 @@ export interface GuardOptions extends ModelCallOptions {
   readonly maxDrains?: number
   /** How long such a stream is read on, ms. @default 30000 */
   readonly drainMs?: number
+  /** Most calls with `background: true` whose usage is looked for in later answers; beyond it the oldest is charged at worst. @default 10000 */
+  readonly maxBackgrounds?: number
 }
 
 /** Marks a guarded `fetch`, and names the one that it guards. */
@@ -73,37 +79,52 @@ interface OutgoingRequest {
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
  */
 export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): typeof fetch {
-  const drains = createDrains(options.maxDrains ?? 16, options.drainMs ?? 30_000)
+  const guard: Guard = {
+    source,
+    options,
+    send: unguarded(options.fetch) ?? defaultFetch,
+    drains: createDrains(options.maxDrains ?? 16, options.drainMs ?? 30_000),
+    backgrounds: createBackgrounds(options.maxBackgrounds ?? 10_000),
+  }
   const guarded = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const request = await normalise(input, init)
     request.signal?.throwIfAborted()
     try {
-      return await attempt(request, source, options, drains)
+      return await attempt(request, guard)
     } catch (error) {
       const refusal = findRefusal(error)
       if (refusal === undefined) throw error
       return refusalResponse(refusal)
     }
   }
-  return Object.assign(guarded, { [GUARD_BRAND]: unguarded(options.fetch) ?? defaultFetch })
+  return Object.assign(guarded, { [GUARD_BRAND]: guard.send })
+}
+
+/** What the calls of one guard share. */
+interface Guard {
+  readonly source: ScopeSource
+  readonly options: GuardOptions
+  readonly send: typeof fetch
+  readonly drains: Drains
+  readonly backgrounds: Backgrounds
 }
 
 /** Looked up at each call, so that a test or a tracer that replaces it is seen. */
 const defaultFetch: typeof fetch = (input, init) => globalThis.fetch(input, init)
 
-async function attempt(request: OutgoingRequest, source: ScopeSource, options: GuardOptions, drains: Drains): Promise<Response> {
-  const send = unguarded(options.fetch) ?? defaultFetch
+async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response> {
+  const { options, send } = guard
   const untouched = async (): Promise<Response> => send(request.url, request.init)
-  const path = new URL(request.url).pathname
+  const { pathname: path, host } = new URL(request.url)
   const classified = wireOf(request.method, path)
-  if (classified === 'unbilled' || (classified === 'unknown' && isPassedThrough(path, options.passthrough))) return untouched()
-  const scope = scopeOf(source)
-  const asked = read(classified, request, path)
+  if (classified === 'free') return guard.backgrounds.watch(path, untouched)
+  if (!isWire(classified) && isPassedThrough(path, options.passthrough)) return untouched()
+  const scope = scopeOf(guard.source)
+  const asked = isWire(classified) ? await read(classified, request, path) : unmeterable(classified, request.method, path)
   if (Refusal.isInstance(asked)) {
     scope.refuse(asked)
     return untouched()
   }
-  const { wire, text } = asked
   const { headers, body } = asked.request
   headers.delete('content-length')
   const call = await callOf(scope, asked, options)
@@ -113,21 +134,38 @@ async function attempt(request: OutgoingRequest, source: ScopeSource, options: G
     await settlement.release('the caller left before it was sent')
     request.signal.throwIfAborted()
   }
-  const prepared = wire.prepare(body, capFor(call, hold), dialectOf(request.url, options.outputCapField))
-  const { unbilledStatuses, account } = options
-  const exchange: Exchange = { scope, wire, request: asked.request, call, settlement, drains, unbilledStatuses, account }
-  const init = { ...request.init, headers, body: prepared === body ? text : JSON.stringify(prepared) }
+  const prepared = asked.wire.prepare(body, capFor(call, hold), dialectOf(request.url, options.outputCapField))
+  const { unbilledStatuses = unbilledStatusesOf(host), account } = options
+  const { wire, stillRuns } = guard.backgrounds.follow(asked, { scope, call, settlement })
+  const exchange: Exchange = {
+    scope,
+    wire,
+    request: asked.request,
+    call,
+    settlement,
+    drains: guard.drains,
+    unbilledStatuses,
+    account,
+    stillRuns,
+  }
+  const init = { ...request.init, headers, body: (prepared === body ? asked.sent : JSON.stringify(prepared)) ?? null }
   return exchangeOver(send, { ...request, init }, exchange)
+}
+
+function isWire(classified: Classified): classified is Wire {
+  return typeof classified === 'object' && 'bound' in classified
 }
 
 /** The call that this request makes; `undefined` when it has no bound, and the scope only observes. */
 async function callOf(scope: Scope, { wire, text, request }: ReadRequest, options: GuardOptions): Promise<ModelCall | undefined> {
-  const { provider, maxInputTokens, maxToolCalls, defaultMaxOutputTokens } = options
-  return modelCall(scope, wire.modelOf(request), sha256(text), (known) => wire.bound(request, known), {
-    provider,
+  const { maxInputTokens, maxToolCalls, defaultMaxOutputTokens, maxAudioSeconds } = options
+  const model = wire.modelOf(request)
+  return modelCall(scope, model, sha256(text), (known) => wire.bound(request, known), {
+    provider: options.provider ?? model.provider,
     maxInputTokens,
     maxToolCalls,
     defaultMaxOutputTokens,
+    maxAudioSeconds,
   })
 }
 
@@ -189,13 +227,14 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingR
     await endFailed(response, exchange)
     return response
   }
+  if (exchange.wire.answersBytes?.(exchange.request) === true) return passedOn(response, upstream, signal, exchange)
   const framing = framingOf(response, exchange)
   if (response.body !== null && framing !== undefined) {
-    return rebuilt(response, meteredStream(response.body, upstream, signal, { ...exchange, framing }))
+    return responseWith(response, meteredStream(response.body, upstream, signal, { ...exchange, framing }))
   }
   const whole = settleWhole(response, exchange)
   try {
-    return rebuilt(response, await orAborted(whole, signal))
+    return responseWith(response, await orAborted(whole, signal))
   } catch (error) {
     if (signal?.aborted !== true) await settlement.charge(`the answer broke off: ${faultOf(error)}`)
     else
@@ -206,6 +245,19 @@ async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingR
       )
     throw error
   }
+}
+
+/** Passes an answer on that is sound or a file: with its first byte all is known that ever will be. */
+async function passedOn(
+  response: Response,
+  upstream: AbortController,
+  signal: AbortSignal | undefined,
+  exchange: Exchange,
+): Promise<Response> {
+  passAbortOn(signal, upstream, response.body)
+  const { wire, request, call } = exchange
+  await settleFound(exchange, wire.findInRequest?.(request, call.bound))
+  return response
 }
 
 /** Once an error has ended the hold, nothing is left to wait for without the caller: its abort is the upstream's. */
@@ -238,7 +290,7 @@ function framingOf(response: Response, { wire, request }: Exchange): Framing | u
 
 /** What is not JSON is no answer with usage: it is charged at worst, and the caller sees what came. */
 function findInText({ wire, request }: Exchange, text: string): Finding | undefined {
-  const answer = parsed(text)
+  const answer = parseJson(text)
   return typeof answer === 'object' && answer !== null ? wire.findIn(answer as Body, request.body) : undefined
 }
 
@@ -253,29 +305,20 @@ async function normalise(input: string | URL | Request, init: RequestInit = {}):
   return { url, method: (merged.method ?? 'GET').toUpperCase(), init: merged, signal }
 }
 
-/** A request that can be bounded, as far as its form goes. */
-interface ReadRequest {
-  readonly wire: Wire
-  readonly text: string
-  readonly request: WireRequest
+/** Reads a request, or says why its worst case cannot be known. */
+async function read(wire: Wire, { init }: OutgoingRequest, path: string): Promise<ReadRequest | Refusal> {
+  const asked = await readBody(wire, init, path)
+  return 'fault' in asked ? unmetered('POST', path, asked.fault, asked.fix) : asked
 }
 
-/** Reads a request, or says why its worst case cannot be known. */
-function read(wire: Wire | 'unknown', { init, method }: OutgoingRequest, path: string): ReadRequest | Refusal {
-  if (wire === 'unknown') {
-    const wouldPass = `guardFetch(scope, { passthrough: ['${shortened(path)}'] }) if it costs nothing`
-    return unmetered(method, path, 'is not an endpoint that this version can meter, so it is refused', `To let it through: ${wouldPass}`, {
-      wouldPass,
-    })
-  }
-  const text = textOf(init.body)
-  if (text === undefined)
-    return unmetered(method, path, 'has a body that is not text, so its worst case is not known', 'Send it as a JSON string')
-  const body = parsed(text)
-  if (typeof body !== 'object' || body === null || Array.isArray(body))
-    return unmetered(method, path, 'has a body that is not a JSON object, so its worst case is not known', 'Send a JSON object')
-  // Headers that are none throw here, before anything is held.
-  return { wire, text, request: { path, headers: new Headers(init.headers), body: body as Body, bytes: Buffer.byteLength(text) } }
+/** Says no to a request that no wire format knows, with the option that lets it through. */
+function unmeterable(classified: Exclude<Classified, Wire>, method: string, path: string): Refusal {
+  const why =
+    typeof classified === 'object'
+      ? `cannot be metered: ${classified.spends}`
+      : 'is not an endpoint that this version can meter, so it is refused'
+  const wouldPass = `guardFetch(scope, { passthrough: ['${shortened(path)}'] }) if it costs nothing`
+  return unmetered(method, path, why, `To let it through: ${wouldPass}`, { wouldPass })
 }
 
 function unmetered(method: string, path: string, fault: string, fix: string, details: RefusalDetails = {}): Refusal {
@@ -293,31 +336,6 @@ function shortened(path: string): string {
 /** Whole segments only: `embeddings` is not meant to open `/v1/my-embeddings`. */
 function isPassedThrough(path: string, ends: readonly string[] = []): boolean {
   return ends.some((end) => path.endsWith(end.startsWith('/') ? end : `/${end}`))
-}
-
-function textOf(body: RequestInit['body']): string | undefined {
-  if (typeof body === 'string') return body
-  return body instanceof ArrayBuffer || ArrayBuffer.isView(body) ? new TextDecoder().decode(body) : undefined
-}
-
-/** JSON, or `undefined`, which no JSON stands for. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    // The error would quote the prompt; that it is no JSON says enough.
-    return undefined
-  }
-}
-
-/** The same response with another body. Its length and encoding are those of the body it had. */
-function rebuilt(response: Response, body: string | ReadableStream<Uint8Array>): Response {
-  const headers = new Headers(response.headers)
-  headers.delete('content-length')
-  headers.delete('content-encoding')
-  const copy = new Response(response.body === null ? null : body, { status: response.status, statusText: response.statusText, headers })
-  Object.defineProperty(copy, 'url', { value: response.url })
-  return copy
 }
 
 function refusalResponse(refusal: Refusal): Response {

@@ -12,8 +12,3 @@ const UNBILLED = [/:(?:countTokens|computeTokens|cancel|fetchPredictOperation)$/
 export function isUnbilledByGoogle(path: string): boolean {
   return UNBILLED.some((form) => form.test(path))
 }
-
-/** Whether a request lets a cache live on: that is billed by the hour, though nothing is posted. */
-export function prolongsGoogleCache(method: string, path: string): boolean {
-  return method === 'PATCH' && /\/cachedContents\/[^/]+$/.test(path)
-}

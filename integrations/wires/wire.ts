@@ -14,7 +14,7 @@ export interface WireRequest {
   readonly path: string
   readonly headers: Headers
   readonly body: Body
-  /** Length of the body as it is sent, in UTF-8 bytes. */
+  /** Length of the body as it is sent, in UTF-8 bytes; of a form without its files. */
   readonly bytes: number
 }
 
@@ -39,15 +39,29 @@ export interface EventReader {
   look(data: string): boolean
 }
 
+/** The model that a request asks for. */
+export interface RequestedModel {
+  readonly id: string
+  readonly serviceTier?: string | undefined
+  /** Whose it is, where the price list does not tell that from its name. */
+  readonly provider?: string | undefined
+}
+
 /** A wire format. */
 export interface Wire {
   readonly name: string
   /** The model of a request, and the service tier that it asks for. */
-  modelOf(request: WireRequest): { readonly id: string; readonly serviceTier?: string | undefined }
+  modelOf(request: WireRequest): RequestedModel
   /** @throws {Refusal} {TypeError} {RangeError} For a request without a bound. */
   bound(request: WireRequest, options: BoundOptions): RequestBound
   /** The same request with this output cap, and asking for its usage. `cap` undefined: the request has a cap of its own. */
   prepare(body: Body, cap: number | undefined, dialect: Dialect): Body
+  /** What a request may come as; the fields of a form are its body then. @default 'json' */
+  readonly accepts?: 'json' | 'form' | 'either'
+  /** Whether the answer is sound or a file: it is passed on unread, since it says nothing of its usage. @default false */
+  answersBytes?(request: WireRequest): boolean
+  /** The usage, where the request alone determines it, so that an answer without any is none the worse. @default never */
+  findInRequest?(request: WireRequest, bound: RequestBound): Finding | undefined
   /** Whether the request asks for a stream. */
   isStream(request: WireRequest): boolean
   /** Whether a stream that is no event stream is JSON objects, one after the other, in lines or in one array. @default false */
@@ -56,6 +70,11 @@ export interface Wire {
   findIn(answer: Body, original: Body): Finding | undefined
   /** Reads a streamed answer. `original`: the body as the caller wrote it. */
   events(original: Body): EventReader
+}
+
+/** The reader of a format that has no streams. */
+export function noEvents(): EventReader {
+  return { found: undefined, ended: false, look: () => true }
 }
 
 /** Longest id of a response, in UTF-16 code units. It goes into a record, and an endless one identifies nothing. */
@@ -80,7 +99,7 @@ export function eventOf(data: string): Body | undefined {
 }
 
 /** What the body itself says of its model, as most formats have it. */
-export function modelInBody({ body }: WireRequest): { readonly id: string; readonly serviceTier?: string | undefined } {
+export function modelInBody({ body }: WireRequest): RequestedModel {
   const { model, service_tier: tier } = body
   return { id: String(model), serviceTier: typeof tier === 'string' ? tier : undefined }
 }

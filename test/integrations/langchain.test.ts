@@ -274,12 +274,15 @@ describe('models elsewhere', () => {
       }),
     ))
 
-  test('embeddings under the guard are refused: this version cannot meter them', () =>
+  test('embeddings under the guard are held and settled, though the framework drops their usage', () =>
     onBench({}, async (bench) => {
       const configuration = { baseURL: bench.provider.baseURL, fetch: guardFetch(bench.scope) }
-      const embeddings = new OpenAIEmbeddings({ apiKey: 'test', maxRetries: 0, configuration })
-      const error = await errorOf(() => embeddings.embedDocuments([new Document({ pageContent: LONG }).pageContent]))
-      expect(findRefusal(error)?.code).toBe('ERR_UNMETERED')
+      const embeddings = new OpenAIEmbeddings({ apiKey: 'test', model: 'text-embedding-3-small', maxRetries: 0, configuration })
+      expect(await embeddings.embedDocuments([new Document({ pageContent: LONG }).pageContent, 'short'])).toHaveLength(2)
+      const [line] = bench.provider.bill().lines
+      expect(await bench.outcomes()).toMatchObject([{ outcome: 'settled', used: { usd: line!.inputTokens * 20 } }])
+      // The bench bills every model at one price, which is dearer than that of an embedding.
+      bench.provider.reset()
     }))
 })
 

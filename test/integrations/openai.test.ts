@@ -122,8 +122,8 @@ describe('a refusal', () => {
 
   test('of an endpoint that cannot be metered names the option that lets it through', () =>
     withClient({}, async (bench, client) => {
-      const error = await errorOf(async () => client.embeddings.create({ model: 'text-embedding-3-small', input: 'x' }))
-      expect(error).toMatchObject({ code: 'ERR_UNMETERED', message: expect.stringContaining("passthrough: ['/v1/embeddings']") })
+      const error = await errorOf(async () => client.vectorStores.create({ name: 'x' }))
+      expect(error).toMatchObject({ code: 'ERR_UNMETERED', message: expect.stringContaining("passthrough: ['/v1/vector_stores']") })
       expect(bench.scope.refusal).toMatchObject({ code: 'ERR_UNMETERED' })
       expect(bench.records('refused')).toMatchObject([{ code: 'ERR_UNMETERED' }])
       await expect(client.models.list()).resolves.toMatchObject({ object: 'list' })
@@ -134,10 +134,9 @@ describe('a refusal', () => {
     const events: string[] = []
     const onEvent = ({ type }: { readonly type: string }): unknown => events.push(type)
     await using kernel = await openKernel({ store: memoryStore(), mode: 'observe', budgets: { acme: { usd: 1 } }, onEvent })
-    const fetch = async (): Promise<Response> => Response.json({ object: 'list', data: [{ embedding: [0.5], index: 0 }] })
+    const fetch = async (): Promise<Response> => Response.json({ object: 'vector_store', id: 'vs_1' })
     const client = wrapOpenAI(new OpenAI({ apiKey: 'test', fetch }), kernel.scope({ agent: 'a', task: 't', budget: 'acme' }))
-    const input = { model: 'text-embedding-3-small', input: 'x', encoding_format: 'float' as const }
-    expect((await client.embeddings.create(input)).data[0]!.embedding).toEqual([0.5])
+    expect((await client.vectorStores.create({ name: 'x' })).id).toBe('vs_1')
     expect(events).toEqual(['would-refuse'])
   })
 

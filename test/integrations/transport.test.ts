@@ -81,11 +81,11 @@ describe('what costs nothing passes', () => {
         sent.push(init!)
         return Response.json({})
       }
-      const guarded = guardFetch(bench.scope, { passthrough: ['/embeddings'], fetch })
+      const guarded = guardFetch(bench.scope, { passthrough: ['/vector_stores'], fetch })
       const form = new FormData()
       form.set('file', new Blob(['text']))
-      await guarded('http://127.0.0.1/v1/embeddings', { method: 'POST', body: form })
-      await guarded(new Request('http://127.0.0.1/v1/embeddings', { method: 'POST', body: '{"input":"x"}' }))
+      await guarded('http://127.0.0.1/v1/vector_stores', { method: 'POST', body: form })
+      await guarded(new Request('http://127.0.0.1/v1/vector_stores', { method: 'POST', body: '{"input":"x"}' }))
       expect(sent[0]!.body).toBe(form)
       expect(await new Response(sent[1]!.body).text()).toBe('{"input":"x"}')
     }))
@@ -101,21 +101,21 @@ describe('what costs nothing passes', () => {
 
   test('by whole segments: a path whose last segment only ends like the declared one is refused', () =>
     onBench({}, async (bench) => {
-      const guarded = guardFetch(bench.scope, { passthrough: ['embeddings'], fetch: async () => Response.json({}) })
+      const guarded = guardFetch(bench.scope, { passthrough: ['rerank'], fetch: async () => Response.json({}) })
       const post = (path: string): Promise<Response> => guarded(`http://127.0.0.1/v1/${path}`, { method: 'POST', body: '{}' })
-      expect((await post('embeddings')).status).toBe(200)
-      expect(await refusalIn(await post('my-embeddings'))).toMatchObject({ code: 'ERR_UNMETERED' })
+      expect((await post('rerank')).status).toBe(200)
+      expect(await refusalIn(await post('my-rerank'))).toMatchObject({ code: 'ERR_UNMETERED' })
     }))
 })
 
 describe('what cannot be metered is refused, and nothing is sent', () => {
   test('a POST to any other endpoint, with the option that lets it through', () =>
     onBench({}, async (bench) => {
-      const response = await guardFetch(bench.scope)(`${bench.provider.baseURL}/embeddings`, { method: 'POST', body: '{}' })
+      const response = await guardFetch(bench.scope)(`${bench.provider.baseURL}/rerank`, { method: 'POST', body: '{}' })
       const refusal = await refusalIn(response)
       expect(refusal).toMatchObject({
         code: 'ERR_UNMETERED',
-        details: { wouldPass: expect.stringContaining("passthrough: ['/v1/embeddings']") },
+        details: { wouldPass: expect.stringContaining("passthrough: ['/v1/rerank']") },
       })
     }))
 
@@ -147,7 +147,7 @@ describe('what cannot be metered is refused, and nothing is sent', () => {
   )
 
   const UNREADABLE = [
-    ['a POST to another endpoint', '/embeddings', '{}'],
+    ['a POST to another endpoint', '/rerank', '{}'],
     ['a body that is no text', '/chat/completions', form],
     ['text that is not JSON', '/responses', 'model=gpt'],
     ['JSON that is no object', '/chat/completions', '[1]'],

@@ -31,6 +31,10 @@ export interface BoundOptions {
   readonly defaultMaxOutputTokens?: number | undefined
   /** The most the model can put out, as in {@link ModelPrice}. */
   readonly maxOutputTokens?: number | undefined
+  /** What the model's price counts beside tokens. @default nothing */
+  readonly units?: readonly Unit[] | undefined
+  /** Longest audio of one request that the client cannot measure, in seconds; your word for it. */
+  readonly maxAudioSeconds?: number | undefined
 }
 
 /** The most that a request can use. */
