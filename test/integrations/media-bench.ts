@@ -16,12 +16,12 @@ export interface MediaBench {
   readonly client: OpenAI
   readonly events: string[]
   /** The ends of all holds so far, in order. */
-  ends(): readonly { readonly outcome: string; readonly used: Readonly<Record<string, number>>; readonly reason?: string }[]
+  readonly ends: () => readonly { readonly outcome: string; readonly used: Readonly<Record<string, number>>; readonly reason?: string }[]
   /** What was held, in order. */
-  held(): readonly Readonly<Record<string, number>>[]
+  readonly held: () => readonly Readonly<Record<string, number>>[]
   /** Codes of the refusals. */
-  refused(): readonly string[]
-  post(path: string, body: unknown, init?: RequestInit): Promise<Response>
+  readonly refused: () => readonly string[]
+  readonly post: (path: string, body: unknown, init?: RequestInit) => Promise<Response>
 }
 
 /** Options of {@link onMedia}. */
@@ -29,6 +29,8 @@ export interface MediaOptions {
   readonly media?: ProviderOptions['media']
   readonly guard?: GuardOptions
   readonly kernel?: Partial<KernelOptions>
+  /** True for a test that closes the kernel itself. @default false */
+  readonly closes?: boolean
 }
 
 /** Runs a test; at its end nothing is held and every budget balances. */
@@ -60,6 +62,7 @@ export async function onMedia(options: MediaOptions, run: (bench: MediaBench) =>
       post: async (path, body, init) =>
         guarded(`${provider.baseURL}/${path}`, { method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body), ...init }),
     })
+    if (options.closes === true) return
     await until('nothing is held', async () => (await kernel.budgets()).every(({ out, balanced }) => out === 0 && balanced))
   } finally {
     await kernel.close()
