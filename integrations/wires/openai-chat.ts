@@ -2,7 +2,7 @@
 
 import { boundChatRequest } from '../../src/metering/worst-case/openai.ts'
 import { unmetered } from '../../src/metering/worst-case/bound.ts'
-import { readChatUsage } from '../../src/metering/usage/openai.ts'
+import { readChatAnswer } from '../../src/metering/usage/openai.ts'
 import { eventOf, finding, modelInBody, type Body, type EventReader, type Finding, type Wire, type WireRequest } from './wire.ts'
 
 /** `POST …/chat/completions`. */
@@ -86,9 +86,8 @@ function readEvents(original: Body): EventReader {
   }
 }
 
-/** Groq puts the usage of a stream into a field of its own. */
-function findIn({ usage, x_groq: groq, id, service_tier: tier }: Body): Finding | undefined {
-  return finding(readChatUsage(usage ?? (groq as Body | null | undefined)?.['usage']), id, tier)
+function findIn(answer: Body): Finding | undefined {
+  return finding(readChatAnswer(answer), answer['id'], answer['service_tier'])
 }
 
 function isAskedForUsage(body: Body): boolean {

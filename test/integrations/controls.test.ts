@@ -210,8 +210,8 @@ test.concurrent.each([EXACT, NO_HTTP, ONCE, ABORTED, BILLED])('a home-made wrapp
 describe('the suite', () => {
   test('names every case once, by chapter', () => {
     const names = [...casesOf(OPENAI_CHAT).keys()]
-    expect(names.length).toBeGreaterThanOrEqual(50)
-    for (const name of names) expect(name).toMatch(/^(safety|tools|transparency): \S/)
+    expect(names.length).toBeGreaterThanOrEqual(60)
+    for (const name of names) expect(name).toMatch(/^(safety|tools|parallel|transparency): \S/)
   })
 
   test('keeps the cases of tools in the report of an integration without tools, with its reason', async () => {

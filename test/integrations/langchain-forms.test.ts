@@ -158,11 +158,12 @@ describe('an agent', () => {
 test('AzureChatOpenAI is guarded like ChatOpenAI', () =>
   onBench({}, async (bench) => {
     const urls: string[] = []
+    // The deployment is what is billed, whatever model it is said to be: here it is named after its model.
     const model = new AzureChatOpenAI({
       model: SUITE_MODEL,
       azureOpenAIApiKey: 'test',
       azureOpenAIApiInstanceName: 'harbour',
-      azureOpenAIApiDeploymentName: 'pier',
+      azureOpenAIApiDeploymentName: SUITE_MODEL,
       azureOpenAIApiVersion: '2024-10-21',
       maxRetries: 0,
       configuration: {
@@ -176,7 +177,7 @@ test('AzureChatOpenAI is guarded like ChatOpenAI', () =>
     await guardModel(model, bench.scope)
       .withConfig({ stop: ['x'] })
       .invoke('hello there')
-    expect(urls[1]).toContain('/deployments/pier/chat/completions')
+    expect(urls[1]).toContain(`/deployments/${SUITE_MODEL}/chat/completions`)
     expect(await endsOf(bench)).toEqual(['settled', 'settled'])
     await assertSettled(bench)
   }))

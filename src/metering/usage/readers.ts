@@ -17,7 +17,12 @@ export type UsageReader = (answer: unknown) => Usage | undefined
  * `chat` is what OpenAI, Azure, Mistral, Groq, DeepSeek, xAI, OpenRouter, vLLM and Ollama's `/v1` answer; `responses`
  * takes the response itself, not the event around it, and `realtime` the `response` of `response.done`.
  */
-export const USAGE_READERS = {
+export const USAGE_READERS: Readonly<
+  Record<
+    'chat' | 'responses' | 'embeddings' | 'images' | 'transcriptions' | 'realtime' | 'converse' | 'invokeModel' | 'ollama',
+    UsageReader
+  >
+> = {
   chat: readChatAnswer,
   responses: (answer) => readResponsesUsage(usageOf(answer), asFields(answer)?.['output']),
   embeddings: (answer) => readChatUsage(usageOf(answer)),
@@ -27,7 +32,7 @@ export const USAGE_READERS = {
   converse: (answer) => readConverseUsage(usageOf(answer)),
   invokeModel: (answer) => readInvocationMetrics(asFields(answer)?.['amazon-bedrock-invocationMetrics']),
   ollama: readOllamaAnswer,
-} as const satisfies Readonly<Record<string, UsageReader>>
+}
 
 function usageOf(answer: unknown): unknown {
   return asFields(answer)?.['usage']
