@@ -125,10 +125,12 @@ describe('a request', () => {
     expect(wireOf('POST', '/v1/messages')).toBe(messages)
     expect(wireOf('POST', '/anthropic/v1/messages')).toBe(messages)
     for (const path of ['/v1/messages/count_tokens', '/v1/messages/batches/msgbatch_1/cancel', '/v1/files', '/v1/oauth/token'])
-      expect(wireOf('POST', path)).toBe('free')
-    for (const path of ['/v1/messages/batches', '/v1/complete', '/v1/threads/thread_1/messages', '/v1/sessions', '/model/x/invoke'])
+      expect(wireOf('POST', path)).toBe('unbilled')
+    const vertex = '/v1/projects/p/locations/l/publishers/anthropic/models/claude-opus-5:rawPredict'
+    const bedrock = '/model/anthropic.claude-opus-5/invoke'
+    for (const path of ['/v1/messages/batches', '/v1/complete', '/v1/threads/thread_1/messages', '/v1/sessions', vertex, bedrock])
       expect(wireOf('POST', path)).toBe('unknown')
-    expect(wireOf('GET', '/v1/messages/batches/msgbatch_1/results')).toBe('free')
+    expect(wireOf('GET', '/v1/messages/batches/msgbatch_1/results')).toBe('unbilled')
   })
 })
 

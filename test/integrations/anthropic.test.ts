@@ -7,6 +7,7 @@ import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { guardFunctions, wrapAnthropic, type WrapAnthropicOptions } from '../../integrations/anthropic.ts'
+import { memoryStore, openKernel } from '../../src/index.ts'
 import { Refusal, findRefusal } from '../../src/lib/errors.ts'
 import { SUITE_MODEL, errorOf, type Bench, type BenchOptions } from '../../src/testing/integration-bench.ts'
 import { collect } from './adapters.ts'
@@ -131,6 +132,20 @@ describe('a refusal', () => {
       expect(error).toMatchObject({ code: 'ERR_UNMETERED', message: expect.stringContaining('toolRunner()') })
       expect(bench.records('refused')).toMatchObject([{ code: 'ERR_UNMETERED' }])
     }))
+})
+
+describe('a kernel that only observes', () => {
+  test('lets through what it would refuse, and says so', async () => {
+    const events: string[] = []
+    const onEvent = ({ type }: { readonly type: string }): unknown => events.push(type)
+    await using kernel = await openKernel({ store: memoryStore(), mode: 'observe', budgets: { acme: { usd: 1 } }, onEvent })
+    const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+    const fetch = async (): Promise<Response> => Response.json({ id: 'msgbatch_1', type: 'message_batch' })
+    const client = wrapAnthropic(new Anthropic({ apiKey: 'test', fetch }), scope)
+    expect(client.beta.messages.thread(HELLO)).toMatchObject({ messages: HELLO.messages })
+    expect(await client.messages.batches.create({ requests: [] })).toMatchObject({ id: 'msgbatch_1' })
+    expect(events).toEqual(['would-refuse', 'would-refuse'])
+  })
 })
 
 describe('attempts', () => {

@@ -1,3 +1,4 @@
+import * as fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { findRefusal, type Refusal } from '../../src/lib/errors.ts'
 import { costNanoUsd, loadPrices } from '../../src/metering/prices.ts'
@@ -307,6 +308,26 @@ describe('the worst case in money', () => {
     expect(worst(bound())).toBe(500 * 2_000 + 100 * 5_000)
     const most = { ...nothing, cacheWrite1hTokens: 500, outputTokens: 100 }
     expect(costNanoUsd(price, most)).toBe(worst(bound()))
+  })
+
+  test('is not exceeded by any usage within the window, the cap and the limit of a request with server tools', () => {
+    const tokens = fc.integer({ min: 0, max: 50_000 })
+    const turn = fc.record({ fresh: tokens, read: tokens, short: tokens, long: tokens, output: fc.integer({ min: 1, max: 700 }) })
+    const turns = fc.array(turn, { minLength: 1, maxLength: MAX_SERVER_TURNS })
+    const property = fc.property(turns, fc.integer({ min: 0, max: 4 }), (list, searches) => {
+      const sum = (field: keyof (typeof list)[number]): number => list.reduce((all, one) => all + one[field], 0)
+      const usage = readAnthropicUsage({
+        input_tokens: sum('fresh'),
+        cache_read_input_tokens: sum('read'),
+        cache_creation_input_tokens: sum('short') + sum('long'),
+        cache_creation: { ephemeral_5m_input_tokens: sum('short'), ephemeral_1h_input_tokens: sum('long') },
+        output_tokens: sum('output'),
+        server_tool_use: { web_search_requests: searches },
+      })!
+      const search = { type: 'web_search_20250305', name: 'web_search', max_uses: 4 }
+      expect(costNanoUsd(price, usage)).toBeLessThanOrEqual(worst(bound({ tools: [search], max_tokens: 700 }, WINDOW)))
+    })
+    fc.assert(property)
   })
 
   test('has the fee of each search that is allowed', () => {
