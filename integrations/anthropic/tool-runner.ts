@@ -62,13 +62,25 @@ function guardTool(tool: RunnableTool, source: ScopeSource, amounts: ToolAmounts
       throw refusal === undefined ? error : said(refusal)
     }
   }
-  // A copy would lose what a class keeps in its prototype or in private fields.
-  const proxy = new Proxy(tool, {
-    get(target, key) {
-      const value: unknown = key === 'run' ? run : Reflect.get(target, key)
-      return typeof value === 'function' && key !== 'run' ? (value as AnyFunction).bind(target) : value
+  // A copy would lose what a class keeps in its prototype or in private fields, and a proxy of the tool itself may not
+  // say anything else than a frozen one does: so it stands in for an empty object, and looks everything up in the tool.
+  const proxy = new Proxy<object>(
+    {},
+    {
+      get(_, key) {
+        const value: unknown = key === 'run' ? run : Reflect.get(tool, key)
+        return typeof value === 'function' && key !== 'run' ? (value as AnyFunction).bind(tool) : value
+      },
+      set: (_, key, value) => Reflect.set(tool, key, value),
+      has: (_, key) => Reflect.has(tool, key),
+      ownKeys: () => Reflect.ownKeys(tool),
+      getOwnPropertyDescriptor(_, key) {
+        const descriptor = Reflect.getOwnPropertyDescriptor(tool, key)
+        return descriptor && { ...descriptor, configurable: true }
+      },
+      getPrototypeOf: () => Reflect.getPrototypeOf(tool),
     },
-  })
+  )
   guarded.add(proxy)
   return proxy
 }

@@ -279,6 +279,25 @@ describe('tools of a runner', () => {
       expect(resultsOf(bench)).toMatchObject([{ content: 'note 7' }])
     }))
 
+  test('that nobody may change are denied like others', () =>
+    withClient({ rules: DENIED, answers: [ASKS, DONE] }, async (bench, client) => {
+      const ran: unknown[] = []
+      const tool = Object.freeze(noting(ran))
+      await client.beta.messages.toolRunner({ ...HELLO, tools: [tool] }).runUntilDone()
+      expect(ran).toEqual([])
+      expect(resultsOf(bench)).toMatchObject([{ is_error: true }])
+    }))
+
+  test('that begin while their answer still streams are denied before they do', () =>
+    withClient({ rules: DENIED, answers: [ASKS, DONE] }, async (bench, client) => {
+      const ran: unknown[] = []
+      const runner = client.beta.messages.toolRunner({ ...HELLO, tools: [noting(ran)], stream: true, runToolsEagerly: true })
+      expect((await runner.runUntilDone()).content).toMatchObject([{ text: 'Done.' }])
+      expect(ran).toEqual([])
+      expect(resultsOf(bench)).toMatchObject([{ is_error: true }])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    }))
+
   test('are behind the gates however late they come, and asked once however often they are handed on', () =>
     withClient(
       { rules: DENIED, counters: { notes: 5 }, answers: [ASKS, DONE] },
