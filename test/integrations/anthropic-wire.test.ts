@@ -125,12 +125,13 @@ describe('a request', () => {
     expect(wireOf('POST', '/v1/messages')).toBe(messages)
     expect(wireOf('POST', '/anthropic/v1/messages')).toBe(messages)
     for (const path of ['/v1/messages/count_tokens', '/v1/messages/batches/msgbatch_1/cancel', '/v1/files', '/v1/oauth/token'])
-      expect(wireOf('POST', path)).toBe('unbilled')
+      expect(wireOf('POST', path)).toBe('free')
+    expect(wireOf('GET', '/v1/messages/batches/msgbatch_1/results')).toBe('free')
     const vertex = '/v1/projects/p/locations/l/publishers/anthropic/models/claude-opus-5:rawPredict'
     const bedrock = '/model/anthropic.claude-opus-5/invoke'
-    for (const path of ['/v1/messages/batches', '/v1/complete', '/v1/threads/thread_1/messages', '/v1/sessions', vertex, bedrock])
-      expect(wireOf('POST', path)).toBe('unknown')
-    expect(wireOf('GET', '/v1/messages/batches/msgbatch_1/results')).toBe('unbilled')
+    for (const path of ['/v1/complete', '/v1/sessions', vertex, bedrock]) expect(wireOf('POST', path)).toBe('unknown')
+    expect(wireOf('POST', '/v1/messages/batches')).toEqual({ spends: expect.stringContaining('long after') as string })
+    expect(wireOf('POST', '/v1/threads/thread_1/messages')).toEqual({ spends: expect.any(String) as string })
   })
 })
 
