@@ -217,12 +217,11 @@ describe('OpenRouter', () => {
     expect([refusal?.code, reached]).toEqual(['ERR_UNMETERED', []])
   })
 
-  test('may be asked for its account of usage', async () => {
+  test('is settled at the cost that it states, which is its bill', async () => {
     const site = await openHarbour()
-    const fetch: typeof globalThis.fetch = async () => Response.json({ id: 'gen-1', usage: { ...USAGE, cost: 0.0000123, is_byok: false } })
+    const fetch: typeof globalThis.fetch = async () => Response.json({ id: 'gen-1', usage: { ...USAGE, cost: 0.00002, is_byok: false } })
     await guardFetch(site.scope, { fetch })(url, { method: 'POST', body: JSON.stringify({ ...BODY, usage: { include: true } }) })
-    // What it says it billed is the bill, whatever a price list makes of the tokens.
-    expect(site.ends()).toEqual([['settled', 12_300]])
+    expect(site.ends()).toEqual([['settled', 20_000]])
   })
 })
 

@@ -84,7 +84,19 @@ describe('the usage of a Gemini answer', () => {
       inputAudioTokens: 390,
       outputTokens: 20,
       outputAudioTokens: 80,
+      outputImageTokens: 0,
     })
+  })
+
+  test('tells images out from text where the answer does', () => {
+    const report = { promptTokenCount: 10, candidatesTokenCount: 1_300, thoughtsTokenCount: 30, totalTokenCount: 1_340 }
+    const candidatesTokensDetails = [
+      { modality: 'IMAGE', tokenCount: 1_290 },
+      { modality: 'TEXT', tokenCount: 10 },
+    ]
+    const told = readGoogleUsage({ ...report, candidatesTokensDetails })
+    expect(told).toEqual({ ...NONE, inputTokens: 10, outputTokens: 10, reasoningTokens: 30, outputImageTokens: 1_290 })
+    expect(readGoogleUsage(report)).toEqual({ ...NONE, inputTokens: 10, outputTokens: 1_300, reasoningTokens: 30 })
   })
 
   test.each([

@@ -7,8 +7,8 @@ import { asFields, count, makeDisjoint, required } from './disjoint.ts'
  * Reads the `usageMetadata` of a Gemini answer.
  *
  * `promptTokenCount` has the cached tokens in it, implicitly cached ones too; what tools brought
- * (`toolUsePromptTokenCount`) and thoughts stand beside prompt and candidates. Images and videos are counted as
- * text, whose price they have on the input side.
+ * (`toolUsePromptTokenCount`) and thoughts stand beside prompt and candidates. Images and videos in are counted as
+ * text, whose price they have; images out are told apart where the answer does.
  *
  * @param hostedCalls Calls of hosted tools by name, which stand elsewhere in the answer; see {@link countGoogleSearches}.
  * @returns `undefined` for no usable usage: absent, all zero, a number that is not whole and positive, or parts whose
@@ -32,26 +32,27 @@ export function readGoogleUsage(usageMetadata: unknown, hostedCalls: Readonly<Re
     cacheWrite1h: 0,
     reasoning: thoughts,
     text: 0,
-    inputAudio: audioIn(fields['promptTokensDetails']) + audioIn(fields['toolUsePromptTokensDetails']),
-    cachedAudio: audioIn(fields['cacheTokensDetails']),
-    outputAudio: audioIn(fields['candidatesTokensDetails']),
+    inputAudio: tokensOf('AUDIO', fields['promptTokensDetails']) + tokensOf('AUDIO', fields['toolUsePromptTokensDetails']),
+    cachedAudio: tokensOf('AUDIO', fields['cacheTokensDetails']),
+    outputAudio: tokensOf('AUDIO', fields['candidatesTokensDetails']),
+    ...(fields['candidatesTokensDetails'] == null ? {} : { outputImage: tokensOf('IMAGE', fields['candidatesTokensDetails']) }),
     inputDetails: {},
     outputDetails: {},
     toolCalls: hostedCalls,
   })
 }
 
-/** Tokens of audio in a list such as `[{ modality: 'AUDIO', tokenCount: 40 }]`; `NaN` for what is no such list. */
-function audioIn(details: unknown): number {
+/** Tokens of a modality in a list such as `[{ modality: 'AUDIO', tokenCount: 40 }]`; `NaN` for what is no such list. */
+function tokensOf(modality: 'AUDIO' | 'IMAGE', details: unknown): number {
   if (details == null) return 0
   if (!Array.isArray(details)) return Number.NaN
-  let audio = 0
+  let tokens = 0
   for (const detail of details as readonly unknown[]) {
     const entry = asFields(detail)
     if (entry === undefined) return Number.NaN
-    if (entry['modality'] === 'AUDIO') audio += count(entry['tokenCount'])
+    if (entry['modality'] === modality) tokens += count(entry['tokenCount'])
   }
-  return audio
+  return tokens
 }
 
 /** Gemini models before 3 pay for a prompt that was grounded, however often it searched. */
