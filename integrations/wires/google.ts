@@ -91,7 +91,7 @@ function tierThatAnswered(usageMetadata: Body | null | undefined): string | unde
   return typeof tier === 'string' ? knownTier(tier.replace(/^ON_DEMAND_/, '')) : undefined
 }
 
-/** A tier that costs the same as the usual one, or less, is no tier of its own here. */
+/** A tier that costs the same as the usual one is no tier of its own here. */
 function knownTier(tier: string): string {
   const name = tier.toLowerCase()
   return USUAL_TIERS.has(name) ? 'default' : name
@@ -101,7 +101,6 @@ function knownTier(tier: string): string {
 const USUAL_TIERS: ReadonlySet<string> = new Set([
   'standard',
   'unspecified',
-  'flex',
   'on_demand',
   'offpeak',
   'provisioned_throughput',

@@ -130,8 +130,9 @@ describe('a tier of service', () => {
 
   test('that answered is the one that is paid', async () => {
     const dear: PriceOverride = { ...PRICE, inputUsdPerMillion: '0.3', outputUsdPerMillion: '1.2' }
-    const site = await openSite({ [MODEL]: PRICE, [`${MODEL}@priority`]: dear })
-    for (const trafficType of ['ON_DEMAND_PRIORITY', 'ON_DEMAND', 'PROVISIONED_THROUGHPUT']) {
+    const cheap: PriceOverride = { ...PRICE, inputUsdPerMillion: '0.075', outputUsdPerMillion: '0.3' }
+    const site = await openSite({ [MODEL]: PRICE, [`${MODEL}@priority`]: dear, [`${MODEL}@flex`]: cheap })
+    for (const trafficType of ['ON_DEMAND_PRIORITY', 'ON_DEMAND', 'PROVISIONED_THROUGHPUT', 'ON_DEMAND_FLEX']) {
       const send = guardFetch(site.scope, { fetch: answering({ ...usageOf(12, 5), trafficType }) })
       await send(`${ROOT}${path}`, { method: 'POST', body: JSON.stringify(priority) })
     }
@@ -139,6 +140,7 @@ describe('a tier of service', () => {
       ['settled', 2 * COST],
       ['settled', COST],
       ['settled', COST],
+      ['settled', COST / 2],
     ])
   })
 })
