@@ -14,6 +14,7 @@ import { isGuardedTool } from './langchain/shared.ts'
 import { observed, throwIfObserved, type ObserverOptions } from './langchain/observer.ts'
 import { guardToolCall, overGuardedTools } from './langchain/tools.ts'
 import type { AgentOf, AnyResponseFormat, GuardAgentOptions, ListedMiddleware, MiddlewareOptions, Transformers } from './langchain/types.ts'
+import { sourceWithLast, withLast } from './langchain/wrap-up.ts'
 import { scopeOf } from './common/scope-source.ts'
 
 export { findRefusal } from '../src/lib/errors.ts'
@@ -47,7 +48,7 @@ const SWALLOWING = /retry|fallback|error|emulator/i
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
  */
 export function holdfastMiddleware(source?: ScopeSource, options: MiddlewareOptions = {}): AgentMiddleware {
-  const middleware = middlewareOver(createCallHolder(source, options), source, options)
+  const middleware = middlewareOver(createCallHolder(sourceWithLast(source), options), source, options)
   made.set(middleware, { source, options })
   return middleware
 }
@@ -67,11 +68,13 @@ function middlewareOver(
   return createMiddleware({
     name: NAME,
     wrapModelCall: (request, handler) =>
-      watched(request, async (seen) => {
-        throwIfObserved()
-        if (place !== 'inside-others') return holder.hold(seen, handler, place === 'innermost')
-        return handler({ ...seen, model: (await holder.guarded(seen.model, seen.runtime.configurable)) as typeof seen.model })
-      }),
+      withLast(request, options.wrapUp, (next) =>
+        watched(next, async (seen) => {
+          throwIfObserved()
+          if (place !== 'inside-others') return holder.hold(seen, handler, place === 'innermost')
+          return handler({ ...seen, model: (await holder.guarded(seen.model, seen.runtime.configurable)) as typeof seen.model })
+        }),
+      ),
     ...(tools ? { wrapToolCall: (request, handler) => guardToolCall(source, options, request, handler) } : {}),
   })
 }
@@ -107,7 +110,7 @@ export function guardAgent<
     ...(listed?.options ?? holdfast),
   }
   warnOfAmounts(allTools, settings)
-  const holder = createCallHolder(source, settings)
+  const holder = createCallHolder(sourceWithLast(source), settings)
   const innermost = others.findLast(({ wrapModelCall }) => wrapModelCall !== undefined)
   // One that is not known here, of another copy of this package, stays as it is.
   const isForeign = own.length > 0 && listed === undefined

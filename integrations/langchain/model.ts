@@ -15,6 +15,7 @@ import { observedHeld } from './observer.ts'
 import { boundCall, clampedSettings, withOwnMaximum, type BoundableRequest, type CallBound } from './request.ts'
 import { contextOfNow, copyOf, isGuarded, isOpenAiLike, type GuardModelOptions, type OpenAiLikeModel } from './shared.ts'
 import { callingAlone, carrying, recapOf } from './unseen.ts'
+import { MAX_NOTICE_BYTES, withNotice, type EndingOptions } from './wrap-up.ts'
 import { modelCall, type ModelCall } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { guardFetch, unguarded } from '../transport/guard-fetch.ts'
@@ -52,7 +53,7 @@ interface Held {
 }
 
 /** Makes the holder of an agent, with one transport guard for each `fetch` that it finds under a model. */
-export function createCallHolder(source: ScopeSource, options: GuardModelOptions): CallHolder {
+export function createCallHolder(source: ScopeSource, options: GuardModelOptions & Pick<EndingOptions, 'notice'>): CallHolder {
   const guards = new WeakMap<typeof fetch, typeof fetch>()
   const fallback = guardFetch(source, { provider: 'openai', ...options })
   /** Models whose HTTP cannot be seen as other middleware gets them, by what they were made of; and back. */
@@ -79,24 +80,26 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
     const given = await resolved(request.model, configurable)
     const model = originals.get(given) ?? given
     const seen = isOpenAiLike(model)
-    const bound = boundCall(model, request)
+    const bound = boundCall(model, options.notice === true ? withNotice(request, 'x'.repeat(MAX_NOTICE_BYTES)) : request)
     const call = await callOf(scope, bound, seen, seen || recapOf(model) !== undefined, options)
     if (call === undefined)
       return handler({ ...request, model: seen ? copyOf(model, { fetch: guardOver(model.clientConfig.fetch) }) : model })
     const hold = await scope.begin(call.action, signal === undefined ? {} : { signal })
     const inside = request[INSIDE] ?? { refusal: undefined }
+    const told = options.notice === true ? withNotice(request, hold.notice) : request
     const held: Held = { scope, hold, call, begun: { times: 0 }, inside, seen, isInnermost }
     // Only this very model may claim the hold: what other middleware calls meanwhile has holds of its own.
     return withAmbient({ hold: undefined }, () =>
       run(held, options.unbilledStatuses, async () => {
-        if (seen) return handler({ ...request, model: wired(model, held, guardOver(model.clientConfig.fetch)) })
+        if (seen) return handler({ ...told, model: wired(model, held, guardOver(model.clientConfig.fetch)) })
         const modelSettings = clampedSettings(request.modelSettings, grantedTo(held))
-        const ready = { ...request, model: await recapped(model, held), ...(modelSettings === undefined ? {} : { modelSettings }) }
+        const ready = { ...told, model: await recapped(model, held), ...(modelSettings === undefined ? {} : { modelSettings }) }
         return observedHeld(model, () => handler(ready))
       }),
     )
   }
 
+  /** The same model, each call of which is held by itself; `undefined` where it cannot be made anew. */
   function heldAlone(model: object): object | undefined {
     const copy = recapOf(model)?.()
     if (copy === undefined) return undefined

@@ -26,9 +26,10 @@ import type { ScopeSource } from '../../src/waist/scope.ts'
 import type { ObserverOptions } from './observer.ts'
 import type { GuardModelOptions } from './shared.ts'
 import type { ToolGuardOptions } from './tools.ts'
+import type { EndingOptions } from './wrap-up.ts'
 
 /** Options of `holdfastMiddleware`. */
-export interface MiddlewareOptions extends GuardModelOptions, ToolGuardOptions {
+export interface MiddlewareOptions extends GuardModelOptions, ToolGuardOptions, EndingOptions {
   /** False for an agent without tools: `wrapToolCall` adds a node to its graph. @default true */
   readonly tools?: boolean
 }

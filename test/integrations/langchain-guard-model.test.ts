@@ -7,7 +7,7 @@ import Anthropic from '@anthropic-ai/sdk'
 import { ChatAnthropic } from '@langchain/anthropic'
 import type { BaseChatModel } from '@langchain/core/language_models/chat_models'
 import type { Runnable } from '@langchain/core/runnables'
-import { initChatModel } from 'langchain'
+import { initChatModel, providerStrategy, toolStrategy } from 'langchain'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { guardModel } from '../../integrations/langchain.ts'
@@ -159,15 +159,29 @@ async function* textsOf(chunks: AsyncIterable<{ readonly text: string }>): Async
 }
 
 describe('a string model in an agent', () => {
-  test.each([false, true])('is held on the model that is made of it (Responses: %s)', (useResponsesApi) =>
+  test.each([
+    ['chat', (bench: Bench) => initialised(bench)],
+    ['Responses', (bench: Bench) => initialised(bench, { useResponsesApi: true })],
+    ['guarded already', async (bench: Bench) => guardModel(await initialised(bench), bench.scope)],
+  ] as const)('is held once for each call, on the model that is made of it (%s)', (_name, made) =>
     onBench({ answers: TURNS, rules: [{ effect: 'allow', tool: 'add' }] }, async (bench) => {
-      const model = await initialised(bench, { useResponsesApi })
-      expect(texts(await agentOn(bench, { model: model as unknown as BaseChatModel, tools: [adding()] }).invoke(HI)).at(-1)).toEqual([
-        'ai',
-        'done',
-      ])
-      expect(bench.records('intent').filter(({ resource }) => resource === SUITE_MODEL)).toHaveLength(bench.provider.bill().billed)
+      const model = (await made(bench)) as unknown as BaseChatModel
+      expect(texts(await agentOn(bench, { model, tools: [adding()] }).invoke(HI)).at(-1)).toEqual(['ai', 'done'])
+      expect(bench.records('intent').filter(({ resource }) => resource === SUITE_MODEL)).toHaveLength(2)
       await assertSettled(bench)
+    }),
+  )
+
+  test.each([
+    ['by a tool', [{ toolCalls: [{ name: 'ships', arguments: { ships: 9 } }] }], toolStrategy],
+    ['by the provider', [{ text: '{"ships":9}' }], providerStrategy],
+  ] as const)('answers with structure %s, held once for each call', (_name, answers, strategy) =>
+    onBench({ answers }, async (bench) => {
+      const model = (await initialised(bench)) as unknown as BaseChatModel
+      const schema = { title: 'ships', type: 'object', properties: { ships: { type: 'number' } }, required: ['ships'] }
+      const result = await agentOn(bench, { model, responseFormat: strategy(schema as never) as never }).invoke(HI)
+      expect((result as { structuredResponse?: unknown }).structuredResponse).toEqual({ ships: 9 })
+      expect(await endsOf(bench)).toEqual(['settled'])
     }),
   )
 })
