@@ -1,8 +1,6 @@
 // Model calls of LangChain: what is held and sent, whoever repeats, replaces, streams or aborts them.
 
-import { Document } from '@langchain/core/documents'
 import type { AIMessage } from '@langchain/core/messages'
-import { OpenAIEmbeddings } from '@langchain/openai'
 import {
   createAgent,
   createMiddleware,
