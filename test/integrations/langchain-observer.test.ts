@@ -14,13 +14,21 @@ import {
   toolEmulatorMiddleware,
 } from 'langchain'
 import { describe, expect, test } from 'vitest'
-import { guardFetch, guardModel, type GuardAgentOptions, type ListedMiddleware } from '../../integrations/langchain.ts'
+import {
+  guardAgent,
+  guardFetch,
+  guardModel,
+  holdfastMiddleware,
+  type GuardAgentOptions,
+  type ListedMiddleware,
+} from '../../integrations/langchain.ts'
 import { guardGraph } from '../../integrations/langgraph.ts'
+import { memoryStore, openKernel, type KernelEvent } from '../../src/index.ts'
 import { findRefusal, Refusal } from '../../src/lib/errors.ts'
 import { errorOf, SUITE_MODEL, type Bench } from '../../src/testing/integration-bench.ts'
 import { startProvider } from '../../src/testing/provider.ts'
 import { endsOf, onBench } from './bench.ts'
-import { langChainTools } from './langchain-adapters.ts'
+import { chatModel, langChainTools } from './langchain-adapters.ts'
 import { adding, agentOn, answerUsing, ASKS, DONE, fieldsOf, HI, rawModel, texts, TURNS, UnseenModel } from './langchain-bench.ts'
 
 const RULES = { rules: [{ effect: 'allow', tool: 'add' } as const] }
@@ -166,6 +174,45 @@ describe('a model is not refused in a guarded agent', () => {
       expect(escapesOf(bench)).toEqual([])
     }),
   )
+
+  test.each([
+    [
+      'the middleware of holdfast',
+      (bench: Bench) => createAgent({ model: rawModel(bench), middleware: [holdfastMiddleware(bench.scope, { tools: false })] }),
+    ],
+    ['guardAgent', (bench: Bench) => agentOn(bench)],
+    [
+      'guardAgent, and a scope of its own',
+      (bench: Bench) => agentOn(bench, { scope: bench.kernel.scope({ agent: 'other', task: 'other', budget: 'suite/other' }) }),
+    ],
+  ] as const)('that is the model of an agent inside of it, guarded by %s', (_name, made) =>
+    onBench({ answers: TURNS, ...RULES }, async (bench) => {
+      const inner = made(bench)
+      const tools = [adding(async () => texts(await inner.invoke(HI)).at(-1)![1])]
+      expect(texts(await agentOn(bench, { tools }).invoke(HI))[2]).toEqual(['tool', 'done'])
+      expect(bench.records('refused')).toEqual([])
+    }),
+  )
+
+  test('of a kernel that only observes: it runs, and events say what would have been', async () => {
+    const provider = await startProvider()
+    const events: KernelEvent[] = []
+    const kernel = await openKernel({
+      store: memoryStore(),
+      budgets: { acme: { usd: 1 } },
+      mode: 'observe',
+      onEvent: (event) => events.push(event),
+    })
+    const scope = kernel.scope({ agent: 'clerk', task: 'ships', budget: 'acme' })
+    const summary = summing(chatModel({ baseURL: provider.baseURL, maxRetries: 0 }, { maxOutputTokens: 50 }))
+    await guardAgent({ model: chatModel({ baseURL: provider.baseURL, maxRetries: 0 }, {}), scope, middleware: [summary] }).invoke(
+      LONG as never,
+    )
+    expect(provider.bill().requests).toBe(2)
+    expect(events.map(({ type }) => type)).toContain('escape')
+    await kernel.close()
+    await provider.close()
+  })
 
   test('that is a fake of LangChain for tests, which calls nobody', () =>
     onBench({ answers: TURNS, ...RULES }, async (bench) => {
