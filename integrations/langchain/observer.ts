@@ -35,8 +35,8 @@ interface ObservedRun {
 /** Where something runs. */
 interface Place {
   readonly run: ObservedRun
-  /** Inside of a tool a refusal becomes its answer, which ends nothing. */
-  readonly inTool: boolean
+  /** A refusal is the answer of a tool, or the affair of a node: it ends nothing by itself. */
+  readonly isCaught: boolean
   /** Class of the model that is held here by its adapter, since its HTTP cannot be seen. */
   readonly held: string | undefined
 }
@@ -60,10 +60,14 @@ export const HELD_MODEL: unique symbol = Symbol.for('holdfast.held-model') as ne
 
 type Fields = Readonly<Record<PropertyKey, unknown>>
 
-/** Runs `fn` as an observed run; inside of another one it is a run of its own. */
-export function observed<T>(source: ScopeSource, { onUnguarded = 'refuse' }: ObserverOptions, fn: () => T): T {
+/**
+ * Runs `fn` as an observed run; inside of another one it is a run of its own.
+ *
+ * @param isCaught - Whether who catches a refusal in it may go on, as a node of a graph. @default false
+ */
+export function observed<T>(source: ScopeSource, { onUnguarded = 'refuse' }: ObserverOptions, fn: () => T, isCaught = false): T {
   const run: ObservedRun = { source, onUnguarded, told: new Set(), refusal: undefined }
-  const place: Place = { run, inTool: false, held: undefined }
+  const place: Place = { run, isCaught, held: undefined }
   // In a context of its own, since LangChain's variables stay in the one where they are set.
   return AsyncLocalStorage.snapshot()(() => {
     AsyncLocalStorageProviderSingleton.initializeGlobalInstance(new AsyncLocalStorage())
@@ -78,7 +82,7 @@ export function observed<T>(source: ScopeSource, { onUnguarded = 'refuse' }: Obs
 /** Runs a tool of an observed run. */
 export function observedTool<T>(fn: () => T): T {
   const place = places.getStore()
-  return place === undefined ? fn() : places.run({ ...place, inTool: true }, fn)
+  return place === undefined ? fn() : places.run({ ...place, isCaught: true }, fn)
 }
 
 /** Runs a call of a model that its adapter holds, and whose class is all that a callback is told of it. */
@@ -123,14 +127,14 @@ class Observer extends BaseCallbackHandler {
     const place = places.getStore() ?? this.#begun
     const kind = (model as { readonly id?: readonly string[] }).id?.at(-1) ?? 'unknown'
     if (FAKES.has(kind) || kind === place.held || isGuardedModel(model)) return
-    const { run, inTool } = place
+    const { run, isCaught } = place
     const scope = scopeOf((ambient().scope as Scope | undefined) ?? run.source)
     const refusal = refusalOf(kind, nameOf(model, extra), scope)
     if (run.onUnguarded === 'refuse') {
       try {
         scope.refuse(refusal)
       } catch (error) {
-        if (!inTool) run.refusal ??= refusal
+        if (!isCaught) run.refusal ??= refusal
         throw error
       }
     }

@@ -250,7 +250,7 @@ function beginRun(source: ScopeSource, { handoffs = {}, ...options }: GuardGraph
   if (given !== undefined) warnOfOther(source, given)
   assertOthers(handoffs, scope)
   const graphRun = createGraphRun({ handoffs, around, scope })
-  const run = scope.enter(() => inGraphRun(graphRun, () => observed(scope, options, () => AsyncLocalStorage.snapshot())))
+  const run = scope.enter(() => inGraphRun(graphRun, () => observed(scope, options, () => AsyncLocalStorage.snapshot(), true)))
   return { run, end: () => endGraphRun(graphRun), graphRun }
 }
 

@@ -270,6 +270,24 @@ describe('a model in a node of a guarded graph', () => {
       expect(bench.records('refused')).toHaveLength(1)
     }))
 
+  test('may be caught by its node, and ends nothing: an agent after it goes on', () =>
+    onBench({ answers: [DONE] }, async (bench) => {
+      const raw = rawModel(bench)
+      const agent = createAgent({ model: rawModel(bench), middleware: [holdfastMiddleware(bench.scope, { tools: false })] })
+      const graph = new StateGraph(MessagesAnnotation)
+        .addNode('ask', async ({ messages }, config) => {
+          await raw.invoke(messages, config).catch(() => undefined)
+          return {}
+        })
+        .addNode('agent', agent.graph)
+        .addEdge(START, 'ask')
+        .addEdge('ask', 'agent')
+        .addEdge('agent', END)
+        .compile()
+      expect((await guardGraph(graph, bench.scope).invoke(HI)).messages.at(-1)?.text).toBe('done')
+      expect([bench.provider.bill().requests, bench.records('refused').length]).toEqual([1, 1])
+    }))
+
   test('runs when it is guarded, and under `report`', () =>
     onBench({ answers: [DONE], ...PASSED_BY }, async (bench) => {
       const other = await startProvider()

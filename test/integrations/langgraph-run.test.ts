@@ -93,7 +93,7 @@ describe('what a handoff tool moved comes back', () => {
           // Without its config, so that it is awaited to its end whatever the signal says.
           return await slow.invoke({}, { signal: new AbortController().signal })
         },
-        { ends: ['bob'], timeout: 20, retryPolicy: { ...FLAKY, retryOn: () => true } } as object,
+        { ends: ['bob'], timeout: 300, retryPolicy: { ...FLAKY, retryOn: () => true } } as object,
       )
       .addNode('bob', async () => ({}))
       .addNode('carol', async () => {
