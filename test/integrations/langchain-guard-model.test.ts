@@ -195,7 +195,7 @@ describe('ChatAnthropic', () => {
     content: [{ type: 'text', text: 'nine' }],
     stop_reason: 'end_turn',
     stop_sequence: null,
-    usage: { input_tokens: 3, output_tokens: 2 },
+    usage: { input_tokens: 3, cache_read_input_tokens: 100, output_tokens: 2 },
   }
   const events = [
     { type: 'message_start', message: { ...answer, content: [], stop_reason: null } },
@@ -256,6 +256,17 @@ describe('ChatAnthropic', () => {
     const model = anthropicCopy(made as never, fetch) as unknown as ChatAnthropic
     expect(String(await errorOf(() => model.invoke('hi')))).toContain('no guard can be put under it')
   })
+
+  test('in guardAgent is held, with the cap that was granted, and settled from its usage', () =>
+    onBench({}, (bench) =>
+      withServer(async (baseURL) => {
+        const model = claude(baseURL, { maxTokens: 50 }) as unknown as BaseChatModel
+        expect(texts(await agentOn(bench, { model }).invoke(HI)).at(-1)).toEqual(['ai', 'nine'])
+        expect(bench.records('intent')).toMatchObject([{ resource: 'claude-sonnet-4-5' }])
+        // 3 tokens in at 3 USD, 100 from the cache at 0.3 USD, and 2 out at 15 USD, each for a million.
+        expect(await bench.spent()).toBe(3 * 3_000 + 100 * 300 + 2 * 15_000)
+      }),
+    ))
 
   test('is refused under guardModel when it does not fit, before its HTTP', () =>
     onBench({ limit: 1 }, (bench) =>
