@@ -14,6 +14,10 @@ import { addBudgetStatus } from './budget-status.ts'
 import { addDoctor } from './doctor.ts'
 import { addHandoffList } from './handoff-list.ts'
 import { faultOf, printFault } from './output.ts'
+import { addPricesCheck } from './prices-check.ts'
+import { addPricesList } from './prices-list.ts'
+import { addPricesSet } from './prices-set.ts'
+import { addPricesShow } from './prices-show.ts'
 import { addStatus } from './status.ts'
 import { addStop } from './stop.ts'
 import { addStoreMigrate } from './store-migrate.ts'
@@ -67,6 +71,8 @@ function createProgram(asJson: boolean): Command {
   const audit = program.command('audit').description('look at the audit chains, and verify them').helpCommand(false)
   addAuditTail(audit)
   addAuditVerify(audit)
+  const prices = program.command('prices').description('look at prices of models, and keep your own').helpCommand(false)
+  for (const add of [addPricesList, addPricesShow, addPricesCheck, addPricesSet]) add(prices)
   const store = program.command('store').description('look after the store itself').helpCommand(false)
   addStoreMigrate(store)
   addDoctor(program)
@@ -80,6 +86,7 @@ function createProgram(asJson: boolean): Command {
     '\nExamples:\n  $ holdfast bb list accounts\n  $ holdfast bb get account:balance accounts\n  $ holdfast bb history account:balance accounts',
   )
   handoff.addHelpText('after', '\nExample:\n  $ holdfast handoff list --json')
+  prices.addHelpText('after', '\nExamples:\n  $ holdfast prices show gpt-5.5\n  $ holdfast prices set my-model --input 1.25 --output 10')
   store.addHelpText('after', '\nExample:\n  $ holdfast store migrate --store postgres://owner@db.internal/agents')
   audit.addHelpText('after', '\nExamples:\n  $ holdfast audit tail -n 100\n  $ holdfast audit verify')
   return program
