@@ -5,7 +5,7 @@ import * as fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { costNanoUsd, loadPrices } from '../../src/metering/prices.ts'
 import { readInvocationHeaders } from '../../src/metering/usage/bedrock.ts'
-import { USAGE_READERS, type UsageReader } from '../../src/metering/usage/readers.ts'
+import { USAGE_READERS, type UsageEndpoint, type UsageReader } from '../../src/metering/usage/readers.ts'
 import { INPUT_BUCKETS, OUTPUT_BUCKETS, totalTokens } from '../../src/metering/usage/totals.ts'
 import type { Prices, Usage } from '../../src/waist/price.ts'
 import { COMPATIBLE_SAMPLES } from './samples/compatible.ts'
@@ -181,7 +181,7 @@ function isThere(value: unknown, path: Path): boolean {
 }
 
 describe('parts beyond their total', () => {
-  test.each<[string, keyof typeof USAGE_READERS, object]>([
+  test.each<[string, UsageEndpoint, object]>([
     ['more hits and misses than prompt', 'chat', chat({ prompt_cache_hit_tokens: 6, prompt_cache_miss_tokens: 6 })],
     ['hits that are not the cached tokens', 'chat', chat({ prompt_cache_hit_tokens: 6, prompt_tokens_details: { cached_tokens: 5 } })],
     ['more rejected tokens than completion', 'chat', chat({ completion_tokens_details: { rejected_prediction_tokens: 6 } })],

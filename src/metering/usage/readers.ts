@@ -11,18 +11,25 @@ import { readChatAnswer, readChatUsage, readRealtimeUsage, readResponsesUsage } 
 /** Reads an answer; `undefined` for no usable usage, and whoever asked then charges the worst case. Never throws. */
 export type UsageReader = (answer: unknown) => Usage | undefined
 
+/** An endpoint, by what it answers. */
+export type UsageEndpoint =
+  | 'chat'
+  | 'responses'
+  | 'embeddings'
+  | 'images'
+  | 'transcriptions'
+  | 'realtime'
+  | 'converse'
+  | 'invokeModel'
+  | 'ollama'
+
 /**
  * Readers by endpoint.
  *
  * `chat` is what OpenAI, Azure, Mistral, Groq, DeepSeek, xAI, OpenRouter, vLLM and Ollama's `/v1` answer; `responses`
  * takes the response itself, not the event around it, and `realtime` the `response` of `response.done`.
  */
-export const USAGE_READERS: Readonly<
-  Record<
-    'chat' | 'responses' | 'embeddings' | 'images' | 'transcriptions' | 'realtime' | 'converse' | 'invokeModel' | 'ollama',
-    UsageReader
-  >
-> = {
+export const USAGE_READERS: Readonly<Record<UsageEndpoint, UsageReader>> = {
   chat: readChatAnswer,
   responses: (answer) => readResponsesUsage(usageOf(answer), asFields(answer)?.['output']),
   embeddings: (answer) => readChatUsage(usageOf(answer)),

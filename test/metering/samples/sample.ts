@@ -1,7 +1,7 @@
 // What a sample is: the shape of an answer, typed from a provider's public documentation at the address beside it. The
 // fields are the documentation's; numbers are examples, chosen so that every part counts. None is a recording.
 
-import type { USAGE_READERS } from '../../../src/metering/usage/readers.ts'
+import type { UsageEndpoint } from '../../../src/metering/usage/readers.ts'
 import type { Usage } from '../../../src/waist/price.ts'
 
 /** One documented answer, what it used, and what that costs. */
@@ -10,7 +10,7 @@ export interface Sample {
   /** Address of the documentation, and the day it was looked up. */
   readonly source: string
   readonly seen: string
-  readonly reader: keyof typeof USAGE_READERS
+  readonly reader: UsageEndpoint
   readonly answer: object
   /** What it used; buckets that are not here are 0. */
   readonly used: Partial<Usage>
