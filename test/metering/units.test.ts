@@ -1,7 +1,9 @@
 // What is billed by another measure than tokens, and what is said to have cost: `Usage.units`, image tokens, stated costs.
 
 import * as fc from 'fast-check'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { modelCall, type ModelCall } from '../../integrations/common/model-call.ts'
+import { memoryStore, openKernel } from '../../src/index.ts'
 import { costNanoUsd, costSource, loadPrices, unitFees, unknownPriceFix, type PriceOverride } from '../../src/metering/prices.ts'
 import { paidKey, worstAmounts, type RequestBound } from '../../src/metering/worst-case/bound.ts'
 import type { ModelPrice, Prices, Unit, Usage } from '../../src/waist/price.ts'
@@ -95,6 +97,12 @@ describe('a unit', () => {
     )
   })
 
+  test('costs a nano-dollar more as soon as its share is beyond one, by however little', async () => {
+    const price = await own({ usdPerMillionCharacters: '0.0000000005' })
+    const costs = [2_000_000, 2_000_001].map((characters) => costNanoUsd(price, { ...nothing, units: { characters } }))
+    expect(costs).toEqual([1, 2])
+  })
+
   test('has the line to paste when its model has no price', () => {
     expect(unknownPriceFix('dall-e-3', ['images'])).toBe("Add it: openKernel({ prices: { 'dall-e-3': { usdPerImage: 1 } } })")
   })
@@ -177,5 +185,56 @@ describe('tiers at a discount', () => {
     expect(prices.find(paidKey('gpt-5.5', 'priority'), 'openai')).toBeUndefined()
     expect(prices.find(paidKey('gpt-5.5', 'scale'), 'openai')).toBeUndefined()
     expect(prices.find(paidKey('llama-3.3-70b-versatile', 'on_demand'), 'groq')).toBeDefined()
+  })
+})
+
+describe('a call that is billed by units', () => {
+  const images = async (prices: Readonly<Record<string, PriceOverride>>): Promise<ModelCall> => {
+    const kernel = await openKernel({ store: memoryStore(), budgets: { acme: { usd: 1 } }, prices, onEvent: () => undefined })
+    onTestFinished(() => kernel.close())
+    const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+    return (await modelCall(scope, { id: 'dall-e-3' }, 'a ship', () => byUnit({ images: 2 }), {}))!
+  }
+
+  test('is held at its units, needs no price of tokens, and is settled by what came', async () => {
+    const call = await images({ 'dall-e-3': { usdPerImage: '0.12', asOf: '2026-11-20' } })
+    expect(call.action).toMatchObject({
+      worst: { usd: 240_000_000, tokens: 0, calls: 1 },
+      smallest: { usd: 240_000_000, tokens: 0, calls: 1 },
+      priceSource: 'override 2026-11-20',
+    })
+    expect(call.used({ ...nothing, units: { images: 1 } })).toEqual({
+      amounts: { usd: 120_000_000, tokens: 0, calls: 1 },
+      priceSource: 'override 2026-11-20',
+    })
+  })
+
+  test('is unpriced without one, and says which field to add', async () => {
+    const call = await images({})
+    expect(call.action.worst).not.toHaveProperty('usd')
+    expect(call.action.unpriced).toContain("{ 'dall-e-3': { usdPerImage: 1 } }")
+  })
+})
+
+describe('the tier that answered', () => {
+  test('is the one that is paid, and a discounted one is held at the standard price', async () => {
+    const half = { inputUsdPerMillion: '2.5', outputUsdPerMillion: 15 }
+    const prices = { 'gpt-5.5@flex': half, 'gpt-5.5@priority': { inputUsdPerMillion: '12.5', outputUsdPerMillion: 75 } }
+    const kernel = await openKernel({ store: memoryStore(), budgets: { acme: { usd: 1 } }, prices })
+    onTestFinished(() => kernel.close())
+    const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
+    const bound = { ...byUnit({}), model: 'gpt-5.5', inputTokens: 100, outputTokensPerChoice: 10 }
+    const call = (await modelCall(scope, { id: 'gpt-5.5', serviceTier: 'flex' }, 'hi', () => bound, { provider: 'openai' }))!
+    const usage = { ...nothing, inputTokens: 100, outputTokens: 10 }
+    expect(call.action.worst?.['usd']).toBe(100 * 5_000)
+    expect(call.used(usage, 'flex')).toEqual({
+      amounts: { usd: 100 * 2_500 + 10 * 15_000, tokens: 110, calls: 1 },
+      priceSource: 'override',
+    })
+    expect(call.used(usage, 'default')?.amounts['usd']).toBe(100 * 5_000 + 10 * 30_000)
+    expect(call.used(usage)?.amounts['usd']).toBe(100 * 5_000 + 10 * 30_000)
+    expect(call.used(usage, 'scale')).toBeUndefined()
+    const fast = 100 * 12_500 + 10 * 75_000
+    expect(['priority', 'fast'].map((tier) => call.used(usage, tier)?.amounts['usd'])).toEqual([fast, fast])
   })
 })

@@ -151,7 +151,8 @@ export function worstAmounts(
   const predicted = (bound.predictedTokens ?? 0) * bound.choices
   const tokens = bound.inputTokens + predicted
   assertAmount('tokens', tokens)
-  const unpriced = { fixed: { tokens, calls: 1 }, perOutputToken: { tokens: bound.choices } }
+  const choices = bound.outputTokensPerChoice === 0 ? 0 : bound.choices
+  const unpriced = { fixed: { tokens, calls: 1 }, perOutputToken: { tokens: choices } }
   if (price === undefined) return unpriced
   const rates = price.dearest ?? price.rates
   const fees = worstFees(bound, rates)
@@ -171,7 +172,7 @@ export function worstAmounts(
   const fixed = rates.request + fees + units + input * BigInt(bound.inputTokens) + output * BigInt(predicted)
   return {
     fixed: { usd: picoToNanoUsd(fixed), tokens, calls: 1 },
-    perOutputToken: { usd: picoToNanoUsd(output * BigInt(bound.choices)), tokens: bound.choices },
+    perOutputToken: { usd: picoToNanoUsd(output * BigInt(choices)), tokens: choices },
   }
 }
 
