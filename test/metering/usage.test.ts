@@ -395,3 +395,23 @@ describe('for any numbers at all', () => {
     )
   })
 })
+
+describe('what the AI SDK passes on in raw', () => {
+  const usage = (raw: object) => ({
+    inputTokens: { total: 10, noCache: 10, cacheRead: 0, cacheWrite: 0 },
+    outputTokens: { total: 5, text: 5, reasoning: 0 },
+    raw,
+  })
+
+  test.each([
+    ['xAI, in ticks', { cost_in_usd_ticks: 37_756_000 }, 3_775_600],
+    ['OpenRouter, in dollars', { cost: 0.0025, is_byok: false }, 2_500_000],
+    ['nobody', {}, undefined],
+  ])('is the cost that is stated by %s', (_, raw, nano) => {
+    expect(readAiSdkUsage(usage(raw))?.statedNanoUsd).toBe(nano)
+  })
+
+  test('is no measurement when the cost is none', () => {
+    expect(readAiSdkUsage(usage({ cost_in_usd_ticks: -1 }))).toBeUndefined()
+  })
+})
