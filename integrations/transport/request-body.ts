@@ -45,7 +45,7 @@ export async function readBody(wire: Wire, { headers: given, body }: RequestInit
   const headers = new Headers(given)
   const accepts = wire.accepts ?? 'json'
   if (!['identity', ''].includes((headers.get('content-encoding') ?? '').trim().toLowerCase())) return PACKED
-  if (body instanceof ReadableStream || isIterable(body)) return STREAMED
+  if (body instanceof ReadableStream) return STREAMED
   const form = accepts === 'json' ? undefined : await formOf(body, headers)
   if (form !== undefined) {
     const { fields, bytes } = await fieldsOf(form)
@@ -110,11 +110,4 @@ async function fileOf(file: File): Promise<FormFile> {
 
 function isBytes(body: unknown): body is ArrayBuffer | NodeJS.ArrayBufferView {
   return body instanceof ArrayBuffer || ArrayBuffer.isView(body)
-}
-
-/** Node's `fetch` sends what an iterable yields, and uses it up. Forms, bytes and texts are iterable, too, and are not meant. */
-function isIterable(body: unknown): boolean {
-  if (typeof body !== 'object' || body === null || isBytes(body) || body instanceof FormData || body instanceof URLSearchParams)
-    return false
-  return Symbol.asyncIterator in body || Symbol.iterator in body
 }

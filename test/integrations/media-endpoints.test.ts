@@ -162,9 +162,13 @@ describe('of the paths that the OpenAI SDK calls', () => {
 })
 
 describe('a request', () => {
-  test.each(['PUT', 'PATCH', 'PROPFIND'])('by %s, which no SDK sends, is refused like an unknown one', (method) =>
+  test.each([
+    ['PUT', 'files'],
+    ['PATCH', 'conversations/conv_1'],
+    ['PROPFIND', 'moderations'],
+  ])('by %s, which no SDK sends, is refused even where a POST is free', (method, path) =>
     onMedia({}, async ({ guarded, provider, refused }) => {
-      const response = await guarded(`${provider.baseURL}/models`, { method })
+      const response = await guarded(`${provider.baseURL}/${path}`, { method })
       expect([response.status, refused(), provider.bill().requests]).toEqual([402, ['ERR_UNMETERED'], 0])
     }),
   )
