@@ -1,5 +1,6 @@
 // Audio in and out, billed in tokens, in time or by the character.
 
+import type { Usage } from '../../src/waist/price.ts'
 import { readResponsesUsage } from '../../src/metering/usage/openai.ts'
 import { boundSpeech, boundTranscription } from '../../src/metering/worst-case/openai-audio.ts'
 import { unitUsage } from './unit-usage.ts'
@@ -50,14 +51,19 @@ function lastEvent(pattern: RegExp): EventReader {
   }
 }
 
-/** In time, or in tokens; here alone their details are called `input_token_details`. */
-function findIn({ usage }: Body): Finding | undefined {
-  if (typeof usage !== 'object' || usage === null) return undefined
+/**
+ * In time, or in tokens; here alone their details are called `input_token_details`. A verbose answer without usage says
+ * how long its audio was, of which seconds that have begun are billed as whole ones.
+ */
+function findIn({ usage, duration }: Body): Finding | undefined {
+  if (usage == null) return finding(timeUsage(duration), undefined, undefined)
+  if (typeof usage !== 'object') return undefined
   const { input_token_details: details, ...rest } = usage as Body
   const { type, seconds } = rest
-  const used =
-    type === 'duration'
-      ? unitUsage({ audioMs: typeof seconds === 'number' ? Math.ceil(seconds * 1_000) : 0 })
-      : readResponsesUsage({ input_tokens_details: details, ...rest })
+  const used = type === 'duration' ? timeUsage(seconds) : readResponsesUsage({ input_tokens_details: details, ...rest })
   return finding(used, undefined, undefined)
+}
+
+function timeUsage(seconds: unknown): Usage | undefined {
+  return typeof seconds === 'number' ? unitUsage({ audioMs: Math.ceil(seconds) * 1_000 }) : undefined
 }

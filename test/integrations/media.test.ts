@@ -260,6 +260,7 @@ describe('a transcription', () => {
   // whisper-1 costs 0.006 USD a minute: 100 nano-USD a millisecond.
   test.each([
     ['an MP3 at the lowest rate of its format', mp3(4_000), {}, 400_000],
+    ['one whose last second has only begun', mp3(4_001), {}, 500_000],
     ['a WAV at its own rate', wav(32_000, 64_000), {}, 200_000],
     ['any file at the word of its owner', new Uint8Array(99), { maxAudioSeconds: 60 }, 6_000_000],
   ])('by the minute is held at the longest that it can play: %s', (_, file, guard, usd) =>
@@ -269,11 +270,14 @@ describe('a transcription', () => {
     }),
   )
 
-  test('by the minute is settled by the seconds that its answer names', () => {
-    const fetch = async (): Promise<Response> => Response.json({ text: 'ok', usage: { type: 'duration', seconds: 3 } })
+  test.each([
+    ['its usage', { usage: { type: 'duration', seconds: 3 } }, 300_000],
+    ['the length that it names', { duration: 2.1 }, 300_000],
+  ])('by the minute is settled by %s', (_, more, usd) => {
+    const fetch = async (): Promise<Response> => Response.json({ text: 'ok', ...more })
     return onMedia({ guard: { fetch } }, async ({ client, ends }) => {
       await client.audio.transcriptions.create({ model: 'whisper-1', file: new File([mp3(9_000)], 'a.mp3') })
-      expect(ends()).toMatchObject([{ outcome: 'settled', used: { usd: 300_000 } }])
+      expect(ends()).toMatchObject([{ outcome: 'settled', used: { usd } }])
     })
   })
 })

@@ -39,12 +39,14 @@ export function boundTranscription(body: unknown, bytes: number, options: BoundO
 
 function boundByTime(model: string, longestMs: number | undefined, options: BoundOptions): RequestBound {
   const { maxAudioSeconds } = options
-  const audioMs = maxAudioSeconds === undefined ? longestMs : Math.ceil(maxAudioSeconds * 1_000)
-  if (audioMs === undefined)
+  // Seconds that have begun are billed as whole ones.
+  const seconds = maxAudioSeconds ?? (longestMs === undefined ? undefined : longestMs / 1_000)
+  if (seconds === undefined)
     throw unmetered(
       `\`${model}\` is billed by the minute, and how long the audio plays cannot be told from its bytes`,
       'Set `maxAudioSeconds`, or send an MP3 or a WAV',
     )
+  const audioMs = Math.ceil(seconds) * 1_000
   assertAmount('maxAudioSeconds', audioMs)
   return { ...withoutTokens(model, options), units: { audioMs } }
 }
@@ -63,11 +65,13 @@ function withoutTokens(model: string, options: BoundOptions): RequestBound {
  * @throws {Refusal} `ERR_UNMETERED` when that is not set.
  */
 export function boundSpeech(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
-  const { model: id, input } = bodyFields(body)
+  const { model: id, input, instructions } = bodyFields(body)
   const model = typeof id === 'string' ? id : ''
   if (/^tts-1(?:-hd)?(?:-\d+)?$/.test(model) || options.units?.includes('characters') === true) {
     if (typeof input !== 'string') throw new TypeError('Expected `input` to be a text.')
-    return { ...withoutTokens(model, options), units: { characters: input.length } }
+    // The models of OpenAI that bill characters take no instructions; who else bills them may bill these.
+    const more = typeof instructions === 'string' ? instructions.length : 0
+    return { ...withoutTokens(model, options), units: { characters: input.length + more } }
   }
   const bound = boundFacts({ model, caps: {}, named: false, hostedTools: [], hasTools: false }, bytes, options)
   if (options.maxOutputTokens === undefined) throw unknownLength(model, 'spoken text')

@@ -48,7 +48,7 @@ const TOKENS: Readonly<Record<'gpt-image-1' | 'gpt-image-1-mini', ImageTable>> =
  */
 export function boundImageRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
   const fields = bodyFields(body)
-  const { model: id, stream, partial_images: partial } = fields
+  const { model: id, partial_images: partial } = fields
   const model = typeof id === 'string' ? id : ''
   if (fields['svg'] != null || fields['output_format'] === 'svg')
     throw unmetered(`An SVG of \`${model}\` is written by a second model, whose cost has no bound`, 'Ask for png, jpeg or webp')
@@ -56,7 +56,7 @@ export function boundImageRequest(body: unknown, bytes: number, options: BoundOp
   // Images to work on have tokens by their pixels, which nobody counts here.
   const named = hasFile(fields) || ['image', 'images', 'mask', 'reference_images'].some((field) => fields[field] != null)
   const bound = boundFacts({ model, caps: {}, named, hostedTools: [], hasTools: false, choices: readImages(fields['n']) }, bytes, options)
-  const partials = isTrue(stream) ? readWhole('partial_images', partial ?? 0, MAX_PARTIAL_IMAGES) * PARTIAL_IMAGE_TOKENS : 0
+  const partials = readWhole('partial_images', partial ?? 0, MAX_PARTIAL_IMAGES) * PARTIAL_IMAGE_TOKENS
   return { ...bound, outputTokensPerChoice: tokensOfImage(model, fields, options) + partials, capSet: true }
 }
 
@@ -107,8 +107,4 @@ function readWhole(field: string, value: unknown, most: number): number {
   if (typeof number !== 'number' || !Number.isSafeInteger(number) || number < 0 || number > most)
     throw new TypeError(`Expected \`${field}\` to be a whole number up to ${most}.`)
   return number
-}
-
-function isTrue(flag: unknown): boolean {
-  return flag === true || flag === 'true'
 }
