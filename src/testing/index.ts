@@ -11,6 +11,7 @@ export { testStore } from './store-suite.ts'
 
 export type { Fault, FaultPlan, FaultyStore } from './faulty-store.ts'
 export type { CallOptions, Calls, IntegrationAdapter, IntegrationSuiteOptions, Site, SuiteTools } from './integration-suite.ts'
+export type { MediaAnswer, MediaRequest } from './provider-media.ts'
 export type { Bill, BillLine, ProviderAnswer, ProviderOptions, ProviderRequest, SimulatedProvider } from './provider.ts'
 export type { SettableClock, StoreAccess, StoreUnderTest } from './store-bench.ts'
 export type { RegisterTest, StoreSuiteOptions } from './store-suite.ts'

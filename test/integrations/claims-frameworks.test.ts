@@ -53,7 +53,9 @@ describe('of calls that a framework runs', () => {
       await Promise.all(['a', 'b', 'c', 'd'].map((text) => adapted(bench, () => model.invoke(text))))
       const [spent, billed] = await paidOnce(bench)
       expect([spent, bench.provider.bill().billed]).toEqual([billed, 4])
-      expect(countOf(await endsOf(bench), 'settled')).toBe(4)
+      const ends = await endsOf(bench)
+      // LangChain's queue runs the other three in the context of the first, whose hold is claimed already.
+      expect([countOf(ends, 'settled'), countOf(ends, 'released')]).toEqual([4, 3])
     }))
 
   test('at the same time in one context, one claims its hold and the others take their own', () =>
