@@ -11,14 +11,19 @@ export interface Endpoint {
   readonly because: string
 }
 
-const PRICING = 'https://developers.openai.com/api/docs/pricing (2026-11-22)'
+/** A copy of this page, looked up on 2026-11-22. */
+const PRICING = 'https://openai.com/api/pricing'
 const STOPS = 'it only stops what runs: nothing new is generated'
-const KEEPS = `it keeps or changes records, which the price list does not charge for: ${PRICING}`
+const KEEPS = `it keeps or changes records, for which the price list names no fee: ${PRICING}`
 
 /** By path. The longest that matches the end of a path counts, and a free one only right below the version of an API. */
 export const ENDPOINTS: readonly Endpoint[] = [
-  { path: 'moderations', costs: 'free', because: 'https://developers.openai.com/api/docs/guides/moderation: free to use (2026-11-22)' },
-  { path: 'responses/input_tokens', costs: 'free', because: `it counts tokens and generates none: ${PRICING}` },
+  { path: 'moderations', costs: 'free', because: 'it is free to use: https://developers.openai.com/api/docs/guides/moderation' },
+  {
+    path: 'responses/input_tokens',
+    costs: 'free',
+    because: 'it counts what a request would use: https://developers.openai.com/api/docs/guides/token-counting',
+  },
   { path: 'responses/*/cancel', costs: 'free', because: STOPS },
   { path: 'batches/*/cancel', costs: 'free', because: STOPS },
   { path: 'chat/completions/*', costs: 'free', because: KEEPS },
