@@ -14,11 +14,12 @@ import { kernelRows } from './kernel.ts'
 import { ledgerReport } from './ledger.ts'
 import type { Row } from './measure.ts'
 import { storeRows } from './store.ts'
+import { streamRows } from './streams.ts'
 
 const options = {
   json: { type: 'string' },
   ms: { type: 'string', default: '1500' },
-  group: { type: 'string', default: 'kernel,audit,board,adapters,store' },
+  group: { type: 'string', default: 'kernel,audit,board,adapters,store,streams' },
   full: { type: 'boolean', default: false },
   stores: { type: 'string' },
 } as const
@@ -28,6 +29,7 @@ const GROUPS: Readonly<Record<string, (ms: number) => Promise<readonly Row[]>>> 
   board: boardRows,
   adapters: adapterRows,
   store: storeRows,
+  streams: streamRows,
   ledger,
 }
 

@@ -15,6 +15,7 @@ import type { Scope, ScopeSource } from '../src/waist/scope.ts'
 import { createCallCounter, tierOf, type CallCounter } from './ai-sdk/answer.ts'
 import { boundPrompt, capped } from './ai-sdk/prompt.ts'
 import { faultOf, isNeverSent, isUnbilled } from './transport/exchange.ts'
+import { cutWith } from './common/cut-with.ts'
 import { runTool, type ToolAmounts } from './common/guard-function.ts'
 import { modelCall, type ModelCall, type ModelCallOptions } from './common/model-call.ts'
 import { scopeOf } from './common/scope-source.ts'
@@ -143,6 +144,12 @@ function meter(held: Held): TransformStream<LanguageModelV4StreamPart, LanguageM
   let answer: Answer | undefined
   const end = (reason: string): Promise<void> => (answer === undefined ? held.hold.charge(reason) : settle(held, answer))
   return new TransformStream<LanguageModelV4StreamPart, LanguageModelV4StreamPart>({
+    start(controller) {
+      cutWith(held.hold, (refusal) => {
+        controller.error(refusal)
+        void end(`the stream was cut: ${refusal.code}`)
+      })
+    },
     transform(part, controller) {
       held.counter.see(part)
       if (part.type === 'response-metadata') responseId = part.id ?? responseId

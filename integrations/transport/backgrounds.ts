@@ -99,8 +99,8 @@ function noting(wire: Wire, note: (shown: Body) => void): Wire {
       note(answer)
       return wire.findIn(answer, original)
     },
-    events(original) {
-      const events = wire.events(original)
+    events(original, options) {
+      const events = wire.events(original, options)
       return {
         get found() {
           return events.found

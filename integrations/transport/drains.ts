@@ -5,24 +5,32 @@
 export interface Drains {
   readonly running: number
   /**
-   * Lets `work` finish in the background. When there are too many already, or time is over, or `work` fails by
-   * itself, the upstream is cut and `giveUp` is called. An error of `giveUp` is dropped: nobody waits here.
+   * Lets `work` finish in the background. When there are too many already, it is not begun; then, and when time is over or
+   * `work` fails by itself, the upstream is cut and `giveUp` is called. An error of `giveUp` is dropped: nobody waits here.
    */
   run(upstream: AbortController, work: () => Promise<void>, giveUp: () => Promise<void>): void
 }
 
-/** Makes a bounded set of drains. */
+/** Makes a bounded set of drains; with `max` 0 every answer is cut at once. */
 export function createDrains(max: number, timeoutMs: number): Drains {
   let running = 0
 
+  function cut(upstream: AbortController, why: string, giveUp: () => Promise<void>): void {
+    upstream.abort(new Error(why))
+    giveUp().catch(() => undefined)
+  }
+
   async function drain(upstream: AbortController, work: () => Promise<void>, giveUp: () => Promise<void>): Promise<void> {
-    const timer = setTimeout(() => upstream.abort(new Error(`not finished ${timeoutMs} ms after the caller left`)), timeoutMs)
+    let timer: NodeJS.Timeout | undefined
+    // A `fetch` that does not listen to its signal must not keep a place for good.
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`not finished ${timeoutMs} ms after the caller left`)), timeoutMs)
+    })
     try {
-      await work()
-    } catch {
+      await Promise.race([work(), late])
+    } catch (error) {
       // Cut by the timer, or broken by itself: either way nobody knows what it used, and nobody reads the rest.
-      upstream.abort()
-      await giveUp().catch(() => undefined)
+      cut(upstream, (error as Error | undefined)?.message ?? 'it broke off', giveUp)
     } finally {
       clearTimeout(timer)
       running -= 1
@@ -34,7 +42,7 @@ export function createDrains(max: number, timeoutMs: number): Drains {
       return running
     },
     run(upstream, work, giveUp) {
-      if (running >= max) upstream.abort(new Error('too many answers are being read after their callers left'))
+      if (running >= max) return cut(upstream, 'no more answers are read after their callers left', giveUp)
       running += 1
       void drain(upstream, work, giveUp)
     },

@@ -2,8 +2,9 @@
 // usage, released where a provider does not bill, charged at worst where nobody can know.
 
 import type { Scope } from '../../src/waist/scope.ts'
-import type { Settlement } from '../../src/waist/hold.ts'
+import type { Hold, Settlement } from '../../src/waist/hold.ts'
 import type { Drains } from './drains.ts'
+import type { StepHolds } from './step-holds.ts'
 import type { Finding, Wire, WireRequest } from '../wires/wire.ts'
 import type { ModelCall } from '../common/model-call.ts'
 
@@ -14,7 +15,11 @@ export interface Exchange {
   /** The request as the caller wrote it. */
   readonly request: WireRequest
   readonly call: ModelCall
+  /** The hold that pays for it, or the first of them. */
+  readonly hold: Hold
   readonly settlement: Settlement
+  /** Where its output is held in steps. */
+  readonly steps: StepHolds | undefined
   readonly drains: Drains
   readonly unbilledStatuses: readonly number[] | undefined
   /** The budget to pause where the provider says to slow down. */

@@ -7,21 +7,22 @@ import { findRefusal, Refusal, refusalToBody, type RefusalDetails } from '../../
 import { sha256 } from '../../src/lib/ids.ts'
 import type { Hold, Settlement } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
-import { createDrains, type Drains } from './drains.ts'
 import { endFailed, faultOf, isNeverSent, settleFound, type Exchange } from './exchange.ts'
 import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { createBackgrounds, type Backgrounds } from './backgrounds.ts'
 import { parseJson, readBody, type ReadRequest } from './request-body.ts'
 import { responseWith } from './response-with.ts'
+import { createStepHolds, inSteps, type StepHolds } from './step-holds.ts'
 import { findInStream, meteredStream, type Framing } from './stream-meter.ts'
+import { streamSettings, type StreamOptions, type StreamSettings } from './stream-options.ts'
 import { unbilledStatusesOf } from './unbilled-statuses.ts'
 import { dialectOf } from '../wires/dialects.ts'
 import { wireOf, type Classified } from '../wires/table.ts'
 import type { Body, Finding, Wire } from '../wires/wire.ts'
 
 /** Options of {@link guardFetch}. */
-export interface GuardOptions extends ModelCallOptions {
+export interface GuardOptions extends ModelCallOptions, StreamOptions {
   /** The `fetch` that sends. @default globalThis.fetch at the time of the call */
   readonly fetch?: typeof fetch
   /**
@@ -45,10 +46,6 @@ export interface GuardOptions extends ModelCallOptions {
    * down (429 with `Retry-After`), it is paused for everybody who counts on it. @default nothing is paused
    */
   readonly account?: string
-  /** Most streams that are read to their usage after the caller left, at the same time. Beyond it they are cut and charged at worst. @default 16 */
-  readonly maxDrains?: number
-  /** How long such a stream is read on, ms. @default 30000 */
-  readonly drainMs?: number
   /** Most calls with `background: true` whose usage is looked for in later answers; beyond it the oldest is charged at worst. @default 10000 */
   readonly maxBackgrounds?: number
 }
@@ -83,7 +80,7 @@ export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): ty
     source,
     options,
     send: unguarded(options.fetch) ?? defaultFetch,
-    drains: createDrains(options.maxDrains ?? 16, options.drainMs ?? 30_000),
+    streams: streamSettings(options, source),
     backgrounds: createBackgrounds(options.maxBackgrounds ?? 10_000),
   }
   const guarded = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
@@ -105,7 +102,7 @@ interface Guard {
   readonly source: ScopeSource
   readonly options: GuardOptions
   readonly send: typeof fetch
-  readonly drains: Drains
+  readonly streams: StreamSettings
   readonly backgrounds: Backgrounds
 }
 
@@ -113,7 +110,7 @@ interface Guard {
 const defaultFetch: typeof fetch = (input, init) => globalThis.fetch(input, init)
 
 async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response> {
-  const { options, send } = guard
+  const { options, send, streams } = guard
   const untouched = async (): Promise<Response> => send(request.url, request.init)
   const { pathname: path, host } = new URL(request.url)
   const classified = wireOf(request.method, path)
@@ -129,7 +126,9 @@ async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response
   headers.delete('content-length')
   const call = await callOf(scope, asked, options)
   if (call === undefined) return untouched()
-  const { hold, settlement } = await holdFor(scope, call, request.signal)
+  const stepTokens = asked.wire.isStream(asked.request) ? streams.stepTokens : undefined
+  const paid = await holdFor(scope, call, request.signal, stepTokens)
+  const { hold, settlement } = paid
   if (request.signal?.aborted === true) {
     await settlement.release('the caller left before it was sent')
     request.signal.throwIfAborted()
@@ -142,8 +141,8 @@ async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response
     wire,
     request: asked.request,
     call,
-    settlement,
-    drains: guard.drains,
+    ...paid,
+    drains: streams.drains,
     unbilledStatuses,
     account,
     stillRuns,
@@ -173,20 +172,30 @@ async function callOf(scope: Scope, { wire, text, request }: ReadRequest, option
  * The hold that pays for this attempt: the adapter's, if this task carries one of the same scope that nobody
  * claimed and that covers what is really on the wire; else one of its own. In doubt it is held twice.
  */
-async function holdFor(
-  scope: Scope,
-  { action, bound }: ModelCall,
-  signal: AbortSignal | undefined,
-): Promise<{ hold: Hold; settlement: Settlement }> {
+async function holdFor(scope: Scope, call: ModelCall, signal: AbortSignal | undefined, stepTokens: number | undefined): Promise<Paid> {
+  const { action, bound } = call
   const carried = ambient().hold as Hold | undefined
   if (carried !== undefined && carried.state === 'held' && belongsTo(carried, scope)) {
     const needed = worstOf(action, Math.min(bound.outputTokensPerChoice, carried.caps.maxOutputTokens ?? Infinity))
     const covers = Object.entries(needed).every(([dimension, amount]) => amount <= (carried.amounts[dimension] ?? 0))
     const settlement = covers ? carried.claim() : undefined
-    if (settlement !== undefined) return { hold: carried, settlement }
+    if (settlement !== undefined) return { hold: carried, settlement, steps: undefined }
   }
-  const hold = await scope.begin(action, signal === undefined ? {} : { signal })
-  return { hold, settlement: hold.claim()! }
+  const waiting = signal === undefined ? {} : { signal }
+  if (stepTokens === undefined) {
+    const hold = await scope.begin(action, waiting)
+    return { hold, settlement: hold.claim()!, steps: undefined }
+  }
+  const hold = await scope.begin(inSteps(action, stepTokens), waiting)
+  const steps = createStepHolds(scope, call, hold, stepTokens)
+  return { hold, settlement: steps.settlement, steps }
+}
+
+/** What pays for an attempt. */
+interface Paid {
+  readonly hold: Hold
+  readonly settlement: Settlement
+  readonly steps: StepHolds | undefined
 }
 
 function belongsTo({ owner }: Hold, { boot, agent, task, budget, also }: Scope): boolean {

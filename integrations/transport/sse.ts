@@ -3,6 +3,8 @@
 
 /** Splits a stream of bytes into whole events. */
 export interface EventSplitter {
+  /** True between two events: nothing is kept for the next chunk. */
+  readonly isBetween: boolean
   /** Takes a chunk; returns the events that are complete now, each with the blank line that ends it. */
   push(chunk: Uint8Array): readonly Uint8Array[]
   /** What came after the last complete event; asked for once, at the end. */
@@ -23,6 +25,9 @@ export function createEventSplitter(): EventSplitter {
   let lineReturns = false
 
   return {
+    get isBetween() {
+      return lineLength === 0 && pending.isEmpty
+    },
     push(chunk) {
       const events: Uint8Array[] = []
       let eventAt = 0
@@ -45,6 +50,13 @@ export function createEventSplitter(): EventSplitter {
   }
 }
 
+/** Whether bytes that begin an event end one too, so that nothing of them belongs to the next. */
+export function endsEvent(chunk: Uint8Array): boolean {
+  const end = chunk.length
+  if (end < 2 || chunk[end - 1] !== NEWLINE) return false
+  return chunk[end - 2] === NEWLINE || (end > 2 && chunk[end - 2] === CARRIAGE_RETURN && chunk[end - 3] === NEWLINE)
+}
+
 /** Bytes of an event that is not whole yet. It grows by doubling, so that an event in many chunks is not copied at each of them. */
 function createBuffer() {
   let bytes = new Uint8Array(0)
@@ -64,6 +76,9 @@ function createBuffer() {
 
   return {
     keep,
+    get isEmpty() {
+      return length === 0
+    },
     /** All that was kept, and this after it. */
     takeWith(chunk: Uint8Array): Uint8Array {
       if (length === 0) return chunk

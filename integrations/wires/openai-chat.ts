@@ -3,7 +3,17 @@
 import { boundChatRequest } from '../../src/metering/worst-case/openai.ts'
 import { unmetered } from '../../src/metering/worst-case/bound.ts'
 import { readChatAnswer } from '../../src/metering/usage/openai.ts'
-import { eventOf, finding, modelInBody, type Body, type EventReader, type Finding, type Wire, type WireRequest } from './wire.ts'
+import {
+  eventOf,
+  finding,
+  modelInBody,
+  textBytesIn,
+  type Body,
+  type EventReader,
+  type Finding,
+  type Wire,
+  type WireRequest,
+} from './wire.ts'
 
 /** `POST …/chat/completions`. */
 export const chat: Wire = {
@@ -48,17 +58,35 @@ function decoded(name: string): string {
   }
 }
 
+const USAGE = Buffer.from('"usage"')
+const FINISH = Buffer.from('"finish_reason"')
+const DONE = Buffer.from('[DONE]')
+const LOWER_N = 110
+/** Space, tab, line feed, carriage return, colon: what may stand between a name and its value. */
+const BETWEEN: ReadonlySet<number | undefined> = new Set([32, 9, 10, 13, 58])
+
+/** Whether a member of this name has another value than `null` in these bytes. Many servers send both in every event. */
+function isTold(events: Buffer, name: Buffer): boolean {
+  for (let at = events.indexOf(name); at >= 0; at = events.indexOf(name, at)) {
+    at += name.length
+    while (BETWEEN.has(events[at])) at += 1
+    if (events[at] !== LOWER_N) return true
+  }
+  return false
+}
+
 /**
  * Usage stands in an event of its own behind the others (OpenAI), in the event that ends the answer (Mistral, Groq),
  * or in every event, counted up (xAI, vLLM on request). So it counts once every choice has ended, or at `[DONE]`.
  */
-function readEvents(original: Body): EventReader {
+function readEvents(original: Body, { countOutput = false }: { readonly countOutput?: boolean } = {}): EventReader {
   const choicesAsked = Math.max(1, Number(original['n'] ?? 1))
   const isAsked = isAskedForUsage(original)
   const finished = new Set<unknown>()
   let latest: Finding | undefined
   let found: Finding | undefined
   let ended = false
+  let outputBytes = 0
   return {
     get found() {
       return found
@@ -66,6 +94,10 @@ function readEvents(original: Body): EventReader {
     get ended() {
       return ended
     },
+    get outputBytes() {
+      return outputBytes
+    },
+    mayMatter: (events) => countOutput || isTold(events, USAGE) || isTold(events, FINISH) || events.includes(DONE),
     look(data) {
       if (data === '[DONE]') {
         ended = true
@@ -74,10 +106,11 @@ function readEvents(original: Body): EventReader {
       }
       // A cheap look that spares parsing the others.
       const hasUsage = /"usage":\s*\{/.test(data)
-      if (!hasUsage && !/"finish_reason":\s*"/.test(data)) return true
+      if (!hasUsage && !countOutput && !/"finish_reason":\s*"/.test(data)) return true
       const event = eventOf(data)
       if (event === undefined) return true
       const choices = Array.isArray(event['choices']) ? (event['choices'] as readonly (Body | null)[]) : []
+      if (countOutput) for (const choice of choices) outputBytes += textBytesIn(choice?.['delta'])
       for (const choice of choices) if (choice?.['finish_reason'] != null) finished.add(choice['index'] ?? 0)
       if (hasUsage) latest = findIn(event) ?? latest
       if (hasUsage && (choices.length === 0 || finished.size >= choicesAsked)) found = latest

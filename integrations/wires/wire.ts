@@ -32,6 +32,18 @@ export interface EventReader {
   /** True once nothing that matters can come any more: many callers stop reading here, so here it is settled. */
   readonly ended: boolean
   /**
+   * Whether these bytes, of one event or of several whole ones, have to be looked at at all. What is not looked at is
+   * passed on, so this may err on one side only; it is asked for every chunk, and has to be cheap.
+   *
+   * @default every event is looked at
+   */
+  mayMatter?(events: Buffer): boolean
+  /**
+   * UTF-8 bytes of the output that has come: text, reasoning, refusals, arguments of tools. Counted only where
+   * `countOutput` was asked for. @default the bytes of all events count, which is more
+   */
+  readonly outputBytes?: number
+  /**
    * Looks at the data of an event, `''` for one without.
    *
    * @returns Whether it is passed on; what is there only because `prepare` asked for it is not.
@@ -68,14 +80,26 @@ export interface Wire {
   readonly streamsJson?: boolean
   /** Finds the usage in the JSON body of an answer. `original`: the body of the request as the caller wrote it. */
   findIn(answer: Body, original: Body): Finding | undefined
-  /** Reads a streamed answer. `original`: the body as the caller wrote it. */
-  events(original: Body): EventReader
+  /** Reads a streamed answer. `original`: the body as the caller wrote it. `countOutput`: see {@link EventReader.outputBytes}. */
+  events(original: Body, options?: { readonly countOutput?: boolean }): EventReader
 }
 
 /** The reader of a format that has no streams. */
 export function noEvents(): EventReader {
   return { found: undefined, ended: false, look: () => true }
 }
+
+/** UTF-8 bytes of all text in what an event adds to an answer, however deep; names of its members not. */
+export function textBytesIn(value: unknown, depth = 0): number {
+  if (typeof value === 'string') return Buffer.byteLength(value)
+  if (typeof value !== 'object' || value === null || depth > MAX_TEXT_DEPTH) return 0
+  let bytes = 0
+  for (const part of Object.values(value)) bytes += textBytesIn(part, depth + 1)
+  return bytes
+}
+
+/** Deltas of providers are a few levels deep. */
+const MAX_TEXT_DEPTH = 16
 
 /** Longest id of a response, in UTF-16 code units. It goes into a record, and an endless one identifies nothing. */
 const MAX_ID_LENGTH = 256

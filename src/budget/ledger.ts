@@ -272,6 +272,7 @@ export function createLedger(options: LedgerOptions): Ledger {
 
   async function take(request: TakeRequest): Promise<Grant> {
     const { startedAt, action, signal } = request
+    const patienceMs = Math.min(waitMs, request.waitMs ?? waitMs)
     const { agent, resource, worst = {}, allot, smallest = {}, output = NO_OUTPUT } = action
     // Without a single output token there is no answer to pay for, and a cap of 0 would read as none.
     const need: Need = { fixed: allot?.limits ?? worst, output: { ...output, minTokens: Math.max(1, output.minTokens) } }
@@ -301,11 +302,11 @@ export function createLedger(options: LedgerOptions): Ledger {
       // A window that is over soon is waited for like money that comes back.
       if (answer.fit === 'never' && !isBefore(leg.level.endsAtMs ?? Infinity, until)) throw await refusal()
       last = { path: homeOf(leg.level.path), refusal }
-      if (waitMs > 0) void lending.recall(last.path).catch(onTrouble)
+      if (patienceMs > 0) void lending.recall(last.path).catch(onTrouble)
       return undefined
     }
     const about = () => ({ agent, resource, smallest, waitedMs: Math.round(performance.now() - startedAt) })
-    const until = startedAt + waitMs
+    const until = startedAt + patienceMs
     const amounts = amountsWith(need.fixed, need.output.perToken, need.output.tokens)
     const ahead = lines.busy(() => [request.path, ...request.also].flatMap(levelsOf))
     if (options.leasing && !observe && ahead === undefined && isLeasable(request, amounts)) {
@@ -315,7 +316,7 @@ export function createLedger(options: LedgerOptions): Ledger {
     }
     const first = ahead === undefined ? await tryOnce() : undefined
     if (first !== undefined) return first
-    const grant = waitMs > 0 ? await lines.wait(ahead ?? last!.path, until, tryOnce, signal) : undefined
+    const grant = patienceMs > 0 ? await lines.wait(ahead ?? last!.path, until, tryOnce, signal) : undefined
     if (grant !== undefined) return grant
     // Whoever stood in line to the end was never asked: what stands in the way is whatever stands there now.
     const late = last === undefined ? await tryOnce() : undefined

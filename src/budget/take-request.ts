@@ -17,6 +17,8 @@ export interface TakeRequest {
   readonly fragment: Batch
   /** When the action began to wait, by `performance.now()`. */
   readonly startedAt: number
+  /** How long it waits at most, ms, if that is shorter than usual. */
+  readonly waitMs?: number | undefined
   /** What the trail has of this hold: its last intent, as JSON. Kept from take to take. */
   readonly trail: { intent?: string }
   readonly signal?: AbortSignal

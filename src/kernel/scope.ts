@@ -127,8 +127,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   function standingRefusal(run: Run | undefined): Refusal | undefined {
     const stopped = context.stops.refusalFor({ agent, paths })
     if (stopped === undefined) return run === undefined ? undefined : latchedRefusal(run, store.id, paths)
-    const isKnown = run?.refusal?.details.stop?.id === stopped.details.stop!.id
-    return isKnown ? repeated(stopped) : stopped
+    return run?.refusal?.details.stop?.id === stopped.details.stop!.id ? repeated(stopped) : stopped
   }
 
   /** While it waited for money its kernel may have been closed, or somebody may have stopped it. */
@@ -159,13 +158,13 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
   }
 
   /** Asks the gates and the ledger, again when something that a gate built upon has changed. @throws {FragmentConflict} When it is the action's own. */
-  async function takeInRounds(holdId: string, action: ProposedAction, trail: Trail, { signal }: BeginOptions): Promise<Taken> {
+  async function takeInRounds(holdId: string, action: ProposedAction, trail: Trail, { signal, waitMs }: BeginOptions): Promise<Taken> {
     const startedAt = performance.now()
     for (let round = 0; ; round++) {
       signal?.throwIfAborted()
       const { narrowed, fragment } = await passGates(action)
       const take = async (part: Batch): Promise<Taken> => {
-        const request = { holdId, path: budget, also, action: stepped(narrowed), fragment: part, startedAt, trail }
+        const request = { holdId, path: budget, also, action: stepped(narrowed), fragment: part, startedAt, trail, waitMs }
         return { granted: await ledger.take({ ...request, ...(signal === undefined ? {} : { signal }) }), narrowed }
       }
       try {
@@ -229,10 +228,8 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     context.assertOpen()
     const proposed = propose(action)
     const standing = standingRefusal(currentRun())
-    if (standing !== undefined) {
-      note(standing, proposed)
-      return standing
-    }
+    if (standing !== undefined) note(standing, proposed)
+    if (standing !== undefined) return standing
     for (const gate of gates) {
       const verdict = await gate.decide(proposed)
       if (verdict.verdict === 'allow' || observe) continue

@@ -23,6 +23,8 @@ export interface ScopeIdentity {
 export interface BeginOptions {
   /** Gives up waiting for money that others hold. */
   readonly signal?: AbortSignal | undefined
+  /** Waits at most so long, ms. @default the `waitMs` of the kernel, which it never exceeds */
+  readonly waitMs?: number | undefined
 }
 
 /** An agent at work on a task. */

@@ -6,7 +6,9 @@ import { createDrains } from '../../integrations/transport/drains.ts'
 import type { GuardOptions } from '../../integrations/transport/guard-fetch.ts'
 import { sleep } from '../../src/lib/clock.ts'
 import { errorOf, until, type Bench } from '../../src/testing/integration-bench.ts'
+import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import { chatBody, endsOf, onBench, poster } from './bench.ts'
+import { openTap } from './tap.ts'
 
 const SLOW = { text: 'one two three four five six seven eight', chunkDelayMs: 30 } as const
 
@@ -88,6 +90,66 @@ describe('an answer whose caller left', () => {
       expect(line!.out).toBe(0)
       expect(line!.spent).toBeGreaterThan(bench.provider.bill().nanoUsd)
       await until('the budget has the real use', async () => (await bench.spent()) === bench.provider.bill().nanoUsd)
+    }))
+})
+
+describe('what onAbort says of a caller who left', () => {
+  const call = { method: 'POST', body: chatBody({ stream: true }) }
+
+  test.each([
+    ['drain', false, 'settled'],
+    ['charge', true, 'charged'],
+  ] as const)('%s: the socket is cut: %s, and the call is %s', (onAbort, isCut, end) =>
+    onBench({}, async (bench) => {
+      const tap = await openTap()
+      const response = await guardFetch(bench.scope, { onAbort })(`${tap.baseURL}/chat/completions`, call)
+      tap.answers[0]!.say('one')
+      const reader = response.body!.getReader()
+      await reader.read()
+      await reader.cancel()
+      if (isCut) await until('the socket is closed', () => tap.answers[0]!.isCut)
+      else tap.answers[0]!.finish()
+      expect(await endsOf(bench)).toEqual([end])
+      expect(tap.answers[0]!.isCut).toBe(isCut)
+    }),
+  )
+
+  test('charge: before the answer came too, and whatever its fetch does with the signal', () =>
+    onBench({ answers: [{ delayMs: 200 }] }, async (bench) => {
+      let asks = 0
+      // One that never answers, and does not listen to its signal.
+      const deaf: typeof fetch = () => {
+        asks += 1
+        return new Promise(() => undefined)
+      }
+      for (const fetch of [globalThis.fetch, deaf]) {
+        const leaver = new AbortController()
+        const { billed } = bench.provider.bill()
+        const asked = errorOf(() => poster(bench, { onAbort: 'charge', fetch })(chatBody(), { signal: leaver.signal }))
+        await until('it was sent', () => asks > 0 || bench.provider.bill().billed === billed + 1)
+        leaver.abort()
+        expect(await asked).toMatchObject({ name: 'AbortError' })
+      }
+      expect(await endsOf(bench)).toEqual(['charged', 'charged'])
+    }))
+
+  test('drain: 32 are read on at once, and the 33rd is cut and charged', () =>
+    onBench({}, async (bench) => {
+      const tap = await openTap()
+      const guarded = guardFetch(bench.scope)
+      const readers = []
+      for (let count = 0; count < 33; count++) {
+        const response = await guarded(`${tap.baseURL}/chat/completions`, call)
+        tap.answers[count]!.say('one')
+        const reader = response.body!.getReader()
+        await reader.read()
+        readers.push(reader)
+      }
+      for (const reader of readers) await reader.cancel()
+      await until('the last is cut', () => tap.answers[32]!.isCut)
+      expect(tap.answers.filter(({ isCut }) => isCut)).toHaveLength(1)
+      for (const answer of tap.answers.slice(0, 32)) answer.finish()
+      expect((await endsOf(bench)).toSorted()).toEqual(['charged', ...Array.from({ length: 32 }, () => 'settled')])
     }))
 })
 

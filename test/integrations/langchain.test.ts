@@ -271,17 +271,6 @@ describe('models elsewhere', () => {
         expect(bench.records('intent')).toEqual([])
       }),
     ))
-
-  test('embeddings under the guard are held and settled, though the framework drops their usage', () =>
-    onBench({}, async (bench) => {
-      const configuration = { baseURL: bench.provider.baseURL, fetch: guardFetch(bench.scope) }
-      const embeddings = new OpenAIEmbeddings({ apiKey: 'test', model: 'text-embedding-3-small', maxRetries: 0, configuration })
-      expect(await embeddings.embedDocuments([new Document({ pageContent: LONG }).pageContent, 'short'])).toHaveLength(2)
-      const [line] = bench.provider.bill().lines
-      expect(await bench.outcomes()).toMatchObject([{ outcome: 'settled', used: { usd: line!.inputTokens * 20 } }])
-      // The bench bills every model at one price, which is dearer than that of an embedding.
-      bench.provider.reset()
-    }))
 })
 
 describe('usage', () => {
