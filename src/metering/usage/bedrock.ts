@@ -27,7 +27,7 @@ export function readConverseUsage(usage: unknown): Usage | undefined {
  * lives is not said there, so it counts as the dearer, long one: prefer the usage of the model's own format where it has one.
  *
  * @returns `undefined` for no usable usage.
- * @see https://docs.aws.amazon.com/bedrock/latest/userguide/inference-invoke.html (looked up 2026-11-22)
+ * @see https://docs.aws.amazon.com/bedrock/latest/userguide/inference-invoke.html
  */
 export function readInvocationMetrics(metrics: unknown): Usage | undefined {
   const fields = asFields(metrics)

@@ -22,7 +22,7 @@ const NOTHING: Usage = {
  * with images told from text, and xAI's stated cost; without any, the pictures in `data` are counted.
  *
  * @returns `undefined` for neither, and for usage that does not add up.
- * @see https://platform.openai.com/docs/api-reference/images/object (looked up 2026-11-22)
+ * @see https://www.rubydoc.info/gems/openai/OpenAI/Models/ImagesResponse/Usage (looked up 2026-11-22)
  */
 export function readImagesAnswer(answer: unknown): Usage | undefined {
   const fields = asFields(answer)
@@ -71,7 +71,7 @@ function imagesOut({ text_tokens: text, image_tokens: image }: Fields, total: nu
  * sound counts as sound, which costs more.
  *
  * @returns `undefined` for no usable usage: plain text and subtitles have none, whisper at other providers neither.
- * @see https://platform.openai.com/docs/api-reference/audio/json-object (looked up 2026-11-22)
+ * @see https://www.rubydoc.info/gems/openai/OpenAI/Models/Audio/Transcription/Usage/Tokens (looked up 2026-11-22)
  */
 export function readTranscriptionUsage(usage: unknown): Usage | undefined {
   const fields = asFields(usage)

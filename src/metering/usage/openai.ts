@@ -22,7 +22,7 @@ export function readChatUsage(usage: unknown): Usage | undefined {
  * only, and its compound systems bill several models in one answer, which one price cannot settle.
  *
  * @returns `undefined` as {@link readChatUsage}, and where another model than that of the answer is billed.
- * @see https://console.groq.com/docs/api-reference#chat-create (looked up 2026-11-22)
+ * @see https://console.groq.com/docs/api-reference#chat-create
  */
 export function readChatAnswer(answer: unknown): Usage | undefined {
   const fields = asFields(answer)
@@ -50,7 +50,7 @@ export function readResponsesUsage(usage: unknown, output?: unknown): Usage | un
  * two prices.
  *
  * @returns `undefined` for no usable usage, as {@link readChatUsage}.
- * @see https://platform.openai.com/docs/api-reference/realtime-server-events/response/done (looked up 2026-11-22)
+ * @see https://platform.openai.com/docs/api-reference/realtime-server-events/response/done
  */
 export function readRealtimeUsage(usage: unknown): Usage | undefined {
   const fields = asFields(usage)
@@ -96,7 +96,7 @@ function readOpenAiUsage(usage: unknown, input: string, output: string, hosted: 
 /**
  * OpenAI's `cached_tokens`, or DeepSeek's word for it, which divides the whole prompt into hits and misses.
  *
- * @see https://api-docs.deepseek.com/api/create-chat-completion (looked up 2026-11-22)
+ * @see https://api-docs.deepseek.com/api/create-chat-completion
  */
 function countCacheReads(usage: Fields, input: string, details: Fields): number {
   const { prompt_cache_hit_tokens: hits, prompt_cache_miss_tokens: misses } = usage

@@ -8,7 +8,7 @@ const seen = '2026-11-22'
 export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   {
     name: 'Mistral: a chat completion',
-    source: 'https://docs.mistral.ai/api/endpoint/chat',
+    source: 'https://docs.rs/crate/mistral-openapi-client/latest/source/src/models/usage_info.rs',
     seen,
     reader: 'chat',
     answer: {
@@ -23,7 +23,7 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'Mistral: a question about sound, which is billed by its length',
-    source: 'https://docs.mistral.ai/capabilities/audio_transcription',
+    source: 'https://docs.rs/crate/mistral-openapi-client/latest/source/src/models/usage_info.rs',
     seen,
     reader: 'chat',
     answer: {
@@ -36,7 +36,7 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'Groq: a chat completion with its times',
-    source: 'https://console.groq.com/docs/api-reference#chat-create',
+    source: 'https://raw.githubusercontent.com/groq/groq-typescript/HEAD/src/resources/completions.ts',
     seen,
     reader: 'chat',
     answer: {
@@ -63,7 +63,6 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   {
     name: 'Groq: the last event of a stream',
     source: 'https://console.groq.com/docs/api-reference#chat-create',
-    seen,
     reader: 'chat',
     answer: {
       id: 'chatcmpl-8',
@@ -91,7 +90,7 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'DeepSeek: hits and misses of its cache',
-    source: 'https://api-docs.deepseek.com/api/create-chat-completion',
+    source: 'https://docs.rs/crate/ds-api/0.10.7/source/src/raw/response/non_streaming/usage.rs',
     seen,
     reader: 'chat',
     answer: {
@@ -118,7 +117,6 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   {
     name: 'xAI: reasoning beside the completion',
     source: 'https://docs.cloud.google.com/vertex-ai/generative-ai/docs/partner-models/grok/capabilities/reasoning',
-    seen,
     reader: 'chat',
     answer: {
       id: '2',
@@ -169,7 +167,7 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenRouter: what it charged, in dollars',
-    source: 'https://openrouter.ai/docs/use-cases/usage-accounting',
+    source: 'https://openrouter.ai/docs/client-sdks/python/components/batchobjectusage',
     seen,
     reader: 'chat',
     answer: {
@@ -198,7 +196,7 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenRouter: a call with a key of your own, which two parties bill',
-    source: 'https://openrouter.ai/docs/use-cases/usage-accounting',
+    source: 'https://www.openrouter.ai/docs/use-cases/usage-accounting',
     seen,
     reader: 'chat',
     answer: {
@@ -222,7 +220,6 @@ export const COMPATIBLE_SAMPLES: readonly Sample[] = [
   {
     name: 'vLLM: details that are null',
     source: 'https://docs.vllm.ai/en/latest/serving/openai_compatible_server',
-    seen,
     reader: 'chat',
     answer: {
       id: 'chatcmpl-9',

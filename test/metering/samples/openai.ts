@@ -3,8 +3,6 @@
 import { perMillion, type Sample } from './sample.ts'
 
 const seen = '2026-11-22'
-const CHAT = 'https://platform.openai.com/docs/api-reference/chat/object'
-const RESPONSES = 'https://platform.openai.com/docs/api-reference/responses/object'
 
 const NO_DETAILS = { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 }
 
@@ -12,7 +10,8 @@ const NO_DETAILS = { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_t
 export const OPENAI_SAMPLES: readonly Sample[] = [
   {
     name: 'OpenAI: a chat completion with a cached prompt',
-    source: 'https://platform.openai.com/docs/guides/prompt-caching',
+    source:
+      'https://v03.api.js.langchain.com/interfaces/_langchain_openai.OpenAIClient.Completions.CompletionUsage.PromptTokensDetails.html',
     seen,
     reader: 'chat',
     answer: {
@@ -34,7 +33,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: reasoning, which is part of the completion',
-    source: CHAT,
+    source: 'https://docs.rs/crate/openai-client-base/0.12.0/source/src/models/completion_usage_completion_tokens_details.rs',
     seen,
     reader: 'chat',
     answer: {
@@ -54,7 +53,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: predicted output, of which the rejected part is paid too',
-    source: 'https://platform.openai.com/docs/guides/predicted-outputs',
+    source: 'https://docs.rs/crate/openai-client-base/0.12.0/source/src/models/completion_usage_completion_tokens_details.rs',
     seen,
     reader: 'chat',
     answer: {
@@ -74,7 +73,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: sound in and out',
-    source: 'https://platform.openai.com/docs/guides/audio',
+    source: 'https://docs.rs/crate/openai-client-base/0.12.0/source/src/models/completion_usage_completion_tokens_details.rs',
     seen,
     reader: 'chat',
     answer: {
@@ -98,7 +97,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: a long context, which makes the whole request dearer',
-    source: 'https://platform.openai.com/docs/pricing',
+    source: 'https://docs.rs/crate/openai-client-base/0.12.0/source/src/models/completion_usage_completion_tokens_details.rs',
     seen,
     reader: 'chat',
     answer: {
@@ -118,7 +117,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'Azure: the same with the marks of its filter',
-    source: 'https://learn.microsoft.com/azure/ai-foundry/openai/reference',
+    source: 'https://ibm.github.io/watsonx-ai-node-sdk/interfaces/1_7_x.gateway.ChatsResponse.html',
     seen,
     reader: 'chat',
     answer: {
@@ -139,8 +138,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: a response with searches, each of which has a fee',
-    source: RESPONSES,
-    seen,
+    source: 'https://platform.openai.com/docs/api-reference/responses/object',
     reader: 'responses',
     answer: {
       id: 'resp_1',
@@ -171,7 +169,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: embeddings, which have no output',
-    source: 'https://platform.openai.com/docs/api-reference/embeddings/create',
+    source: 'https://developers.openai.com/api/reference/go/resources/embeddings',
     seen,
     reader: 'embeddings',
     answer: { object: 'list', data: [], model: 'text-embedding-3-small', usage: { prompt_tokens: 8, total_tokens: 8 } },
@@ -181,7 +179,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: a picture from text and pictures',
-    source: 'https://platform.openai.com/docs/api-reference/images/object',
+    source: 'https://www.rubydoc.info/gems/openai/OpenAI/Models/ImagesResponse/Usage',
     seen,
     reader: 'images',
     answer: {
@@ -200,7 +198,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: a picture with words in the answer',
-    source: 'https://platform.openai.com/docs/api-reference/images/object',
+    source: 'https://www.rubydoc.info/gems/openai/OpenAI/Models/ImagesResponse/Usage',
     seen,
     reader: 'images',
     answer: {
@@ -221,14 +219,13 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   {
     name: 'OpenAI: pictures that are billed by the piece',
     source: 'https://platform.openai.com/docs/api-reference/images/create',
-    seen,
     reader: 'images',
     answer: { created: 1, data: [{ url: 'https://example.com/1' }, { url: 'https://example.com/2' }] },
     used: { units: { images: 2 } },
   },
   {
     name: 'OpenAI: a transcription that is billed by tokens',
-    source: 'https://platform.openai.com/docs/api-reference/audio/json-object',
+    source: 'https://www.rubydoc.info/gems/openai/OpenAI/Models/Audio/Transcription/Usage/Tokens',
     seen,
     reader: 'transcriptions',
     answer: {
@@ -247,7 +244,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: a transcription that is billed by its length',
-    source: 'https://platform.openai.com/docs/api-reference/audio/verbose-json-object',
+    source: 'https://www.rubydoc.info/gems/openai/OpenAI/Models/Audio/TranscriptionVerbose/Usage',
     seen,
     reader: 'transcriptions',
     answer: { task: 'transcribe', language: 'english', duration: 8.47, text: '', usage: { type: 'duration', seconds: 9 } },
@@ -257,7 +254,7 @@ export const OPENAI_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'OpenAI: a spoken answer of the Realtime API',
-    source: 'https://platform.openai.com/docs/api-reference/realtime-server-events/response/done',
+    source: 'https://docs.rs/crate/openai-client-base/0.12.0/source/src/models/realtime_response_usage_input_token_details.rs',
     seen,
     reader: 'realtime',
     answer: {

@@ -3,14 +3,13 @@
 import { perMillion, type Sample } from './sample.ts'
 
 const seen = '2026-11-22'
-const CONVERSE = 'https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html'
 const SONNET = { model: 'anthropic.claude-sonnet-4-5-20250929-v1:0', provider: 'amazon-bedrock' }
 
 /** Samples of Bedrock and Ollama. */
 export const OTHER_SAMPLES: readonly Sample[] = [
   {
     name: 'Bedrock: Converse',
-    source: 'https://docs.aws.amazon.com/bedrock/latest/userguide/conversation-inference-call.html',
+    source: 'https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html',
     seen,
     reader: 'converse',
     answer: {
@@ -25,7 +24,7 @@ export const OTHER_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'Bedrock: Converse with both lives of a cache',
-    source: CONVERSE,
+    source: 'https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html',
     seen,
     reader: 'converse',
     answer: {
@@ -51,7 +50,7 @@ export const OTHER_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'Bedrock: Converse whose total leaves the cache out',
-    source: CONVERSE,
+    source: 'https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html',
     seen,
     reader: 'converse',
     answer: { usage: { inputTokens: 10, outputTokens: 20, totalTokens: 30, cacheReadInputTokens: 500, cacheWriteInputTokens: 800 } },
@@ -61,7 +60,6 @@ export const OTHER_SAMPLES: readonly Sample[] = [
   {
     name: 'Bedrock: the last event of a streamed InvokeModel',
     source: 'https://docs.aws.amazon.com/bedrock/latest/userguide/inference-invoke.html',
-    seen,
     reader: 'invokeModel',
     answer: {
       type: 'message_stop',
@@ -80,7 +78,7 @@ export const OTHER_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'Ollama: an answer of /api/generate',
-    source: 'https://docs.ollama.com/api/usage',
+    source: 'https://www.w3cschool.cn/ollamadocs/ollamadocs-api-usage.html',
     seen,
     reader: 'ollama',
     answer: {
@@ -102,7 +100,7 @@ export const OTHER_SAMPLES: readonly Sample[] = [
   },
   {
     name: 'Ollama: the last line of /api/chat',
-    source: 'https://docs.ollama.com/api/chat',
+    source: 'https://docs.ollama.com/api/usage',
     seen,
     reader: 'ollama',
     answer: {

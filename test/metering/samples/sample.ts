@@ -1,5 +1,6 @@
-// What a sample is: the shape of an answer, typed from a provider's public documentation at the address beside it. The
-// fields are the documentation's; numbers are examples, chosen so that every part counts. None is a recording.
+// What a sample is: the shape of an answer, typed from public documentation at the address beside it: the provider's own, or
+// that of a client generated from the provider's description of its API. The fields are the documentation's; numbers are
+// examples, chosen so that every part counts. None is a recording.
 
 import type { UsageEndpoint } from '../../../src/metering/usage/readers.ts'
 import type { Usage } from '../../../src/waist/price.ts'
@@ -7,9 +8,10 @@ import type { Usage } from '../../../src/waist/price.ts'
 /** One documented answer, what it used, and what that costs. */
 export interface Sample {
   readonly name: string
-  /** Address of the documentation, and the day it was looked up. */
+  /** Address of the documentation. */
   readonly source: string
-  readonly seen: string
+  /** The day it was looked up; absent where it could not be, and the shape is typed from what is commonly known of it. */
+  readonly seen?: string
   readonly reader: UsageEndpoint
   readonly answer: object
   /** What it used; buckets that are not here are 0. */
