@@ -71,6 +71,8 @@ export interface Ledger {
   end(grant: Grant, used: Amounts, how: 'settle' | 'charge'): Promise<Overrun | undefined>
   /** What a model should be told that works on these levels: that little is left. */
   noticeFor(levels: readonly Level[]): string | undefined
+  /** The same for a path. What it cannot find out it does not tell: the next action on that path says why. */
+  noticeOn(path: string, also: readonly string[]): Promise<string | undefined>
   /** Ends an allotment, such as that of a handoff: what is left goes back up. Safe to repeat. @throws {HoldfastError} `ERR_STORE` */
   closeAllotment(path: string): Promise<HandoffClosing>
   /** Ends those that this process has made. @throws {HoldfastError} `ERR_STORE` */
@@ -355,6 +357,8 @@ export function createLedger(options: LedgerOptions): Ledger {
     stop: () => lending.stop(),
     check: createBalanceCheck(committer, () => levels.known()),
     noticeFor: (levels) => warnings.noticeFor(levels),
+    noticeOn: async (path, also) =>
+      warnings.isQuiet() ? undefined : warnings.noticeFor(await levels.of(path, true, also).catch(() => [])),
     sample: createPace(committer, () => levels.known()),
     closeAllotment,
     closeOwnAllotments: async () => recordClosed(await allotments.closeOwn()),

@@ -18,6 +18,8 @@ export interface Warning {
 export interface Warnings {
   /** So much of a level is free now. */
   note(levels: readonly Level[], level: Level, dimension: string, free: number): void
+  /** Whether nothing has been noted that anybody could be told of. */
+  isQuiet(): boolean
   /** What a model on this path should be told; `undefined` as long as there is enough of everything. */
   noticeFor(levels: readonly Level[]): string | undefined
 }
@@ -56,6 +58,7 @@ export function createWarnings(tell: (warning: Warning) => void): Warnings {
       const message = `Budget \`${path}\`: ${percent(share)} of ${write(limit)} ${dimension} is used or set aside; ${write(free)} is free.`
       tell({ budget: path, dimension, share, message })
     },
+    isQuiet: () => known.size === 0,
     noticeFor(levels) {
       if (known.size === 0) return undefined
       let share = 0

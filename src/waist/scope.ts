@@ -105,6 +105,11 @@ export interface Scope extends ScopeIdentity {
    * @param forMs - Ms; at most an hour counts.
    */
   pause(budget: string, forMs: number, reason: string): void
+  /**
+   * The `notice` of the last hold that this process took on these budgets. Whoever will tell a model of the next
+   * one holds room for it beforehand, since its bytes cost as well. Never throws.
+   */
+  notice(): Promise<string | undefined>
   /** The last refusal of the current run; outside of a run, the scope's last one. */
   readonly refusal: Refusal | undefined
   /** The price list of the kernel, loaded when it is first asked for. */

@@ -26,6 +26,23 @@ describe('a threshold', () => {
     expect(kernel.auditLines.filter((record) => record.includes('budget-low')).length).toBe(2)
   })
 
+  test('can be asked for before a hold is taken, as of the last hold, so that there is room for it', async () => {
+    const { scope } = await site({ tokens: 1_000, warnAt: 0.5 })
+    expect(await scope.notice()).toBe(undefined)
+    const hold = await scope.begin(needing({ tokens: 600 }))
+    expect(await scope.notice()).toBe(hold.notice)
+    await hold.settle({ tokens: 10 })
+    expect((await scope.begin(needing({ tokens: 1 }))).notice).toBe(undefined)
+    expect(await scope.notice()).toBe(undefined)
+  })
+
+  test('of a budget that does not exist is none: the next action says what is wrong', async () => {
+    const { scope, kernel } = await site({ tokens: 1_000, warnAt: 0.5 })
+    await scope.begin(needing({ tokens: 600 }))
+    expect(await kernel.scope({ agent: 'a', task: 't', budget: 'unheard-of' }).notice()).toBe(undefined)
+    expect(await kernel.scope({ agent: 'a', task: 't', budget: 'unheard-of', also: ['acme'] }).notice()).toBe(undefined)
+  })
+
   test('that was passed by what came back is told no more to the model, and not again to the operator', async () => {
     const { scope, low } = await site({ tokens: 1_000, warnAt: 0.8 })
     const hold = await scope.begin(needing({ tokens: 900 }))
