@@ -10,8 +10,13 @@ import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
  * @throws {Refusal} `ERR_NO_SCOPE` when there is none: nothing runs outside of a budget.
  */
 export function scopeOf(source: ScopeSource): Scope {
-  const scope = (typeof source === 'function' ? source() : source) ?? (ambient().scope as Scope | undefined)
+  const scope = findScope(source)
   if (scope !== undefined) return scope
   const wouldPass = 'scope.enter(() => …) around the call, or pass a scope to the integration'
   throw new Refusal('ERR_NO_SCOPE', `This call belongs to no scope, so it has no budget. Add ${wouldPass}.`, { wouldPass })
+}
+
+/** The same scope, or `undefined` when there is none: for whoever only looks on. */
+export function findScope(source: ScopeSource): Scope | undefined {
+  return (typeof source === 'function' ? source() : source) ?? (ambient().scope as Scope | undefined)
 }

@@ -4,7 +4,7 @@ import { assertAmounts } from '../lib/amounts.ts'
 import { canonicalJson, type Json } from '../lib/canonical-json.ts'
 import { HoldfastError, Refusal, findRefusal } from '../lib/errors.ts'
 import { newId, sha256 } from '../lib/ids.ts'
-import { withAmbient } from '../lib/ambient.ts'
+import { ambient, withAmbient } from '../lib/ambient.ts'
 import { assertName, parsePath } from '../lib/names.ts'
 import { FragmentConflict, type Grant } from '../budget/hold-writer.ts'
 import { levelsOf } from '../budget/record.ts'
@@ -108,6 +108,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
       const standing = standingRefusal(run)
       if (standing !== undefined) throw standing
       const hold = await grant(holdId, proposed, options)
+      if (proposed.kind === 'model') ambient().onModelHold?.()
       try {
         // A write that came with the hold has happened, and its caller has to know that it did.
         if (proposed.with === undefined) assertGoesOn()
@@ -330,6 +331,7 @@ export function createScope(identity: ScopeIdentity, context: ScopeContext, ownG
     earmark: (step, allotted, options) => openEarmark(scope, ownGates, step, allotted, shares, options),
     wrapUp: () => createScope(identity, context, ownGates, true),
     enter: (fn) => inRun(() => withAmbient({ scope }, fn)),
+    notice: () => ledger.noticeOn(budget, also),
     get refusal() {
       return currentRun() === undefined ? latest : currentRun()!.refusal
     },

@@ -13,6 +13,8 @@ export interface Ambient {
   readonly hold?: object | undefined
   /** The HTTP attempt that a transport guard has held and sends. */
   readonly attempt?: object
+  /** Called for each hold of a model call, by whoever compares them with the calls that a framework says it made. */
+  readonly onModelHold?: () => void
 }
 
 const KEY = Symbol.for('holdfast.ambient.1')
