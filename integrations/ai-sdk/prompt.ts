@@ -63,7 +63,12 @@ export function boundPrompt(model: NamedModel, params: LanguageModelV4CallOption
     hasTools: tools.length > 0,
     predicts: any('prediction'),
   }
-  return { text, bytes: bytes + Math.ceil(bytes * WIRE_SHARE) + WIRE_BYTES, facts, serviceTier: dearestTier(model.modelId, read) }
+  return { text, bytes: wireBytes(bytes), facts, serviceTier: dearestTier(model.modelId, read) }
+}
+
+/** At least as many bytes as a provider's request has that is made from so many bytes of parameters. */
+export function wireBytes(bytes: number): number {
+  return bytes + Math.ceil(bytes * WIRE_SHARE) + WIRE_BYTES
 }
 
 /** The name under which a provider's tool is counted; none for OpenAI's `custom`, whose calls the caller answers. */
