@@ -2,9 +2,10 @@
 // write it, down to the naive `choices[0]!`.
 
 import { createOpenAI } from '@ai-sdk/openai'
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import { generateText, isStepCount, jsonSchema, streamText, tool, wrapLanguageModel, type LanguageModel, type ToolSet } from 'ai'
 import OpenAI from 'openai'
-import { guardFetch, guardTools, holdfastMiddleware, toolApproval } from '../../integrations/ai-sdk.ts'
+import { guardFetch, guardProvider, guardSettings, guardTools, holdfastMiddleware, toolApproval } from '../../integrations/ai-sdk.ts'
 import { guardFunctions, wrapOpenAI } from '../../integrations/openai.ts'
 import {
   SUITE_MODEL,
@@ -111,24 +112,33 @@ export function responsesCalls(client: OpenAI, { guarded, scope, toolAmounts }: 
   }
 }
 
-/** How a model of the AI SDK is put under holdfast. */
+/** How the AI SDK is put under holdfast. */
 export interface AiSdkForm {
-  readonly wire: 'chat' | 'responses'
-  readonly middleware: boolean
+  /** `compatible`: a provider of `createOpenAICompatible`. */
+  readonly wire: 'chat' | 'responses' | 'compatible'
+  /** What guards the model: middleware of its own, its provider, the settings of the call, or only the transport guard. */
+  readonly by: 'middleware' | 'provider' | 'settings' | 'guard'
+  /** Whether the transport guard is below it. */
   readonly guard: boolean
   readonly approval: boolean
 }
 
 /** A model of the AI SDK on a site. */
-export function modelOf({ guarded, scope, baseURL, drainMs }: Site, { wire, middleware, guard }: AiSdkForm, id: string): LanguageModel {
-  const provider = createOpenAI({ apiKey: 'test', baseURL, ...(guarded && guard ? { fetch: guardFetch(scope, { drainMs }) } : {}) })
-  const model = provider[wire](id)
-  return guarded && middleware ? wrapLanguageModel({ model, middleware: holdfastMiddleware(scope) }) : model
+export function modelOf({ guarded, scope, baseURL, drainMs }: Site, { wire, by, guard }: AiSdkForm, id: string): LanguageModel {
+  const options = { apiKey: 'test', baseURL, ...(guarded && guard ? { fetch: guardFetch(scope, { drainMs }) } : {}) }
+  const overall = <P extends object>(provider: P): P => (guarded && by === 'provider' ? guardProvider(provider, scope) : provider)
+  const model =
+    wire === 'compatible'
+      ? overall(createOpenAICompatible({ ...options, name: 'own', includeUsage: true }))(id)
+      : overall(createOpenAI(options))[wire](id)
+  return guarded && by === 'middleware' ? wrapLanguageModel({ model, middleware: holdfastMiddleware(scope) }) : model
 }
 
 /** `generateText` and `streamText` of the AI SDK. */
-export function aiSdkCalls(site: Site, form: Pick<AiSdkForm, 'approval'>, model: (options: CallOptions) => LanguageModel): Calls {
+export function aiSdkCalls(site: Site, form: Pick<AiSdkForm, 'approval' | 'by'>, model: (options: CallOptions) => LanguageModel): Calls {
   const { guarded, scope, maxRetries, timeoutMs, toolAmounts } = site
+  const bySettings = guarded && form.by === 'settings'
+  const settled = <S extends object>(settings: S): S => (bySettings ? guardSettings(scope, settings, defined({ toolAmounts })) : settings)
   const optionsOf = (options: CallOptions) => ({
     model: model(options),
     prompt: options.prompt,
@@ -136,10 +146,10 @@ export function aiSdkCalls(site: Site, form: Pick<AiSdkForm, 'approval'>, model:
     ...defined({ maxOutputTokens: options.maxOutputTokens, abortSignal: options.signal, timeout: timeoutMs }),
   })
   // `streamText` swallows errors, and prints them unless it is told where to put them.
-  const openStream = (options: CallOptions) => streamText({ ...optionsOf(options), onError: () => {} })
+  const openStream = (options: CallOptions) => streamText(settled({ ...optionsOf(options), onError: () => {} }))
   return {
     async generate(options) {
-      const { text, content, finishReason, usage, warnings, response, providerMetadata } = await generateText(optionsOf(options))
+      const { text, content, finishReason, usage, warnings, response, providerMetadata } = await generateText(settled(optionsOf(options)))
       return { text, raw: { text, content, finishReason, usage, warnings, response, providerMetadata } }
     },
     async *stream(options) {
@@ -155,12 +165,14 @@ export function aiSdkCalls(site: Site, form: Pick<AiSdkForm, 'approval'>, model:
           tool({ description: name, inputSchema: jsonSchema<Record<string, unknown>>(OBJECT), execute: (args) => run(args) }),
         ]),
       )
-      const { text } = await generateText({
-        ...optionsOf(options),
-        tools: guarded ? guardTools(scope, declared, toolAmounts) : declared,
-        ...(guarded && form.approval ? { toolApproval: toolApproval(scope) } : {}),
-        stopWhen: isStepCount(8),
-      })
+      const { text } = await generateText(
+        settled({
+          ...optionsOf(options),
+          tools: guarded && !bySettings ? guardTools(scope, declared, toolAmounts) : declared,
+          ...(guarded && form.approval ? { toolApproval: toolApproval(scope) } : {}),
+          stopWhen: isStepCount(8),
+        }),
+      )
       return text
     },
   }

@@ -27,11 +27,16 @@ import { aiSdkAdapter, collect } from './adapters.ts'
 import { CALL, endsOf, guardedModel, modelOn, onBench } from './bench.ts'
 
 const FORMS = [
-  ['ai-sdk chat', { wire: 'chat', middleware: true, guard: false, approval: false }],
-  ['ai-sdk responses', { wire: 'responses', middleware: true, guard: false, approval: true }],
-  ['ai-sdk chat over the guard', { wire: 'chat', middleware: true, guard: true, approval: false }],
-  ['ai-sdk responses over the guard', { wire: 'responses', middleware: true, guard: true, approval: true }],
-  ['ai-sdk on the guard alone', { wire: 'chat', middleware: false, guard: true, approval: true }],
+  ['ai-sdk chat', { wire: 'chat', by: 'middleware', guard: false, approval: false }],
+  ['ai-sdk responses', { wire: 'responses', by: 'middleware', guard: false, approval: true }],
+  ['ai-sdk chat over the guard', { wire: 'chat', by: 'middleware', guard: true, approval: false }],
+  ['ai-sdk responses over the guard', { wire: 'responses', by: 'middleware', guard: true, approval: true }],
+  ['ai-sdk on the guard alone', { wire: 'chat', by: 'guard', guard: true, approval: true }],
+  ['ai-sdk by its provider', { wire: 'chat', by: 'provider', guard: false, approval: true }],
+  ['ai-sdk by its provider over the guard', { wire: 'responses', by: 'provider', guard: true, approval: false }],
+  ['ai-sdk by its settings', { wire: 'responses', by: 'settings', guard: false, approval: true }],
+  ['ai-sdk openai-compatible', { wire: 'compatible', by: 'provider', guard: false, approval: false }],
+  ['ai-sdk openai-compatible over the guard', { wire: 'compatible', by: 'settings', guard: true, approval: true }],
 ] as const
 
 for (const [name, form] of FORMS) testIntegration(test.concurrent, aiSdkAdapter(name, form))

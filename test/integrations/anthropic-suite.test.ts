@@ -20,12 +20,12 @@ const ADAPTERS: readonly IntegrationSuiteOptions[] = [
   {
     ...AI_SDK,
     name: 'ai sdk on anthropic, guardFetch',
-    connect: (site) => aiSdkCalls(site, { approval: false }, (options) => aiSdkModel(site, options, false)),
+    connect: (site) => aiSdkCalls(site, { approval: false, by: 'guard' }, (options) => aiSdkModel(site, options, false)),
   },
   {
     ...AI_SDK,
     name: 'ai sdk on anthropic, middleware and guardFetch',
-    connect: (site) => aiSdkCalls(site, { approval: true }, (options) => aiSdkModel(site, options, true)),
+    connect: (site) => aiSdkCalls(site, { approval: true, by: 'middleware' }, (options) => aiSdkModel(site, options, true)),
     waive: [
       { test: 'transparency: a request without a cap differs by the cap only', reason: OWN_CAP },
       { test: 'transparency: the request of a stream differs by a cap and by asking for usage only', reason: OWN_CAP },
