@@ -1,6 +1,7 @@
 // A provider of the AI SDK under holdfast: every kind of model that comes out of it is held, or refused; by whatever
 // function, name or registry it comes.
 
+import { createAnthropic } from '@ai-sdk/anthropic'
 import { createOpenAI, type OpenAIProvider } from '@ai-sdk/openai'
 import type { LanguageModelV4 } from '@ai-sdk/provider'
 import {
@@ -310,4 +311,55 @@ describe('a kind that has no bound', () => {
       },
       { mode: 'observe' },
     ))
+})
+
+/** What sends, in whatever a provider makes: methods that begin with `do`. */
+function sendersOf(made: object): readonly string[] {
+  const names = new Set<string>()
+  for (let level = made; level !== Object.prototype; level = Object.getPrototypeOf(level) as object)
+    for (const name of Object.getOwnPropertyNames(level)) if (/^do[A-Z]/.test(name)) names.add(name)
+  return [...names]
+}
+
+/** Enough for any method to start with. */
+const ANYTHING = {
+  prompt: [{ role: 'user', content: [{ type: 'text', text: 'x' }] }],
+  values: ['x'],
+  text: 'x',
+  n: 1,
+  audio: new Uint8Array([1]),
+  mediaType: 'audio/wav',
+  requests: [],
+  providerOptions: {},
+}
+
+describe('whatever a function of a provider makes', () => {
+  test.each([
+    ['OpenAI', createOpenAI],
+    ['Anthropic', createAnthropic],
+  ] as const)('sends nothing that is not held, by any of its methods: %s', (_, create) =>
+    atDesk({}, async ({ scope }) => {
+      let sent = 0
+      const fetch: typeof globalThis.fetch = async () => (sent++, new Response('{}', { status: 400 }))
+      const provider = guardProvider(create({ apiKey: 'test', fetch }), scope) as unknown as Readonly<Record<string, unknown>>
+      const tried: string[] = []
+      for (const [name, make] of Object.entries(provider)) {
+        if (typeof make !== 'function') continue
+        let made: Readonly<Record<string, (options: object) => Promise<unknown>>>
+        try {
+          made = make('no-model-has-this-name') as typeof made
+        } catch (error) {
+          // A provider that does not have this kind.
+          if ((error as Error).name === 'AI_NoSuchModelError') continue
+          throw error
+        }
+        for (const sender of sendersOf(made)) {
+          const refusal = findRefusal(await errorOf(() => made[sender]!(ANYTHING)))
+          tried.push(`${name}.${sender}`)
+          expect([name, sender, refusal?.code]).toEqual([name, sender, expect.stringMatching(/^ERR_(?:UNMETERED|UNKNOWN_PRICE)$/)])
+        }
+      }
+      expect([sent, tried.length > 10]).toEqual([0, true])
+    }),
+  )
 })
