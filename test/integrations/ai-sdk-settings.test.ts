@@ -1,10 +1,11 @@
 // The settings of a call under holdfast: whatever model and tools they name, now or in a later step, are guarded.
 
+import { createOpenAI } from '@ai-sdk/openai'
 import type { LanguageModelV4 } from '@ai-sdk/provider'
 import { Output, ToolLoopAgent, generateObject, generateText, isStepCount, streamObject, streamText, tool, wrapLanguageModel } from 'ai'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { countCalls, guardProvider, guardSettings, guardTools, holdfastMiddleware } from '../../integrations/ai-sdk.ts'
+import { countCalls, guardFetch, guardProvider, guardSettings, guardTools, holdfastMiddleware } from '../../integrations/ai-sdk.ts'
 import { findRefusal } from '../../src/lib/errors.ts'
 import { errorOf, readAll } from '../../src/testing/integration-bench.ts'
 import { collect } from './adapters.ts'
@@ -211,6 +212,15 @@ describe('countCalls', () => {
       await run(guardSettings(desk.scope, settings)).catch(() => undefined)
       expect(desk.scope.refusal?.code).toBe('ERR_BUDGET_EXCEEDED')
       expect(desk.events).toEqual([])
+    }),
+  )
+
+  test.each(WAYS)('reports nothing of %s where only the transport guard holds', (_, run) =>
+    atDesk({ answers: LOOP }, async (desk) => {
+      const openai = createOpenAI({ apiKey: 'test', baseURL: desk.provider.baseURL, fetch: guardFetch(desk.scope) })
+      await run({ ...CALL, model: openai.chat(MODEL), tools: adding([]), stopWhen: isStepCount(3), telemetry: telemetry(desk) })
+      expect(desk.events).toEqual([])
+      await settled(desk, 2)
     }),
   )
 
