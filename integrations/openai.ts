@@ -6,6 +6,7 @@ import '../src/lib/runtime.ts'
 import { findRefusal } from '../src/lib/errors.ts'
 import type { ScopeSource } from '../src/waist/scope.ts'
 import { guardNamed, type AnyFunction, type ToolAmounts } from './common/guard-function.ts'
+import { takeRetriesBack } from './common/sdk-retries.ts'
 import { guardFetch, unguarded, type GuardOptions } from './transport/guard-fetch.ts'
 
 export { findRefusal } from '../src/lib/errors.ts'
@@ -24,6 +25,7 @@ export interface WrapOpenAIOptions extends Omit<GuardOptions, 'fetch'> {
 interface Client {
   withOptions(options: object): Client
   fetch: typeof fetch
+  request(options: unknown, remainingRetries?: number | null): unknown
   makeStatusError(status: number, error: unknown, message: unknown, headers: unknown): Error
   readonly chat: { readonly completions: { runTools(body: RunToolsBody, ...rest: unknown[]): unknown } }
 }
@@ -60,6 +62,8 @@ export function wrapOpenAI<T extends object>(client: T, source?: ScopeSource, op
   const wrapped = methods.withOptions.call(client, { fetch })
   wrapped.makeStatusError = (...args) =>
     findRefusal({ error: args[1] }) ?? findRefusal(args[1]) ?? methods.makeStatusError.apply(wrapped, args)
+  // Each attempt is held by itself here, so the SDK may repeat what an adapter above had to forbid it to.
+  wrapped.request = (request, ...rest) => methods.request.call(wrapped, takeRetriesBack() ? withOwnRetries(request) : request, ...rest)
   // A clone keeps the guarded fetch, or is given another one; either way it is wrapped like this client.
   wrapped.withOptions = (clone) => wrapOpenAI(methods.withOptions.call(wrapped, clone), source, options)
   const { completions } = wrapped.chat
@@ -67,6 +71,12 @@ export function wrapOpenAI<T extends object>(client: T, source?: ScopeSource, op
   completions.runTools = (body, ...rest) =>
     runner.runTools.call(completions, { ...body, tools: body.tools.map((tool) => guardRunnable(tool, source, toolAmounts)) }, ...rest)
   return wrapped as unknown as T
+}
+
+/** The options of a request, which may still be on their way, without a number of retries: the client's own counts. */
+async function withOwnRetries(request: unknown): Promise<object> {
+  const { maxRetries: _switchedOff, ...rest } = (await request) as { readonly maxRetries?: number }
+  return rest
 }
 
 /** A tool of `runTools`: the function asks first, and a refusal is its answer to the model. */
