@@ -78,17 +78,21 @@ export function guardAgent<A extends AnyAgent>(agent: A, source?: ScopeSource | 
   return (guard ?? createAgentGuard(source as ScopeSource, options)).guard(agent)
 }
 
-/** Sees to it that what was handed out comes back when the run is over, which a stream is later than its result. */
+/** Sees to it that what was handed out has come back when the run is over, which a stream is when it is `completed`. */
 async function ending(frame: Frame, run: () => Promise<unknown>): Promise<unknown> {
   const end = (): Promise<void> => closeFrom(frame, 1)
-  let completed: Promise<unknown> | undefined
+  let streams = false
   try {
     const result = await run()
-    ;({ completed } = result as { readonly completed?: Promise<unknown> })
-    void completed?.then(end, end)
-    return result
+    const { completed } = result as { readonly completed?: Promise<unknown> }
+    if (completed === undefined) return result
+    streams = true
+    const ended = completed.finally(end)
+    // Who does not wait for it, reads of its error in the stream.
+    ended.catch(() => {})
+    return Object.defineProperty(result as object, 'completed', { get: () => ended, configurable: true })
   } finally {
-    if (completed === undefined) await end()
+    if (!streams) await end()
   }
 }
 
