@@ -87,12 +87,20 @@ async function ending(frame: Frame, run: () => Promise<unknown>): Promise<unknow
     const { completed } = result as { readonly completed?: Promise<unknown> }
     if (completed === undefined) return result
     streams = true
-    const ended = completed.finally(end)
+    const ended = settled(completed, end)
     // Who does not wait for it, reads of its error in the stream.
     ended.catch(() => {})
     return Object.defineProperty(result as object, 'completed', { get: () => ended, configurable: true })
   } finally {
     if (!streams) await end()
+  }
+}
+
+async function settled(completed: Promise<unknown>, end: () => Promise<void>): Promise<unknown> {
+  try {
+    return await completed
+  } finally {
+    await end()
   }
 }
 

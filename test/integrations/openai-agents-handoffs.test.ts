@@ -6,6 +6,7 @@ import { guardAgent } from '../../integrations/openai-agents.ts'
 import { findRefusal, type Rule } from '../../src/index.ts'
 import { SUITE_MODEL, errorOf } from '../../src/testing/integration-bench.ts'
 import type { ProviderAnswer, ProviderRequest } from '../../src/testing/provider.ts'
+import { collect } from './adapters.ts'
 import { guardedRunner, noting, onAgentsBench } from './openai-agents-bench.ts'
 
 const SETTINGS = { maxTokens: 50 }
@@ -73,7 +74,7 @@ describe('an agent that work is handed to', () => {
       const triage = agentOf('triage', { handoffs: [agentOf('billing')] })
       const runner = guardedRunner(bench, { handoffs: { billing: { budget: { usd: 0.2 } } } })
       const stream = await runner.run(triage, 'Pay.', { stream: true })
-      for await (const _event of stream);
+      await collect(stream)
       await stream.completed
       expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
       const paths = (await bench.outcomes()).filter(({ used }) => (used['usd'] ?? 0) > 0).map(({ budget }) => budget.split('-')[0])
