@@ -103,3 +103,29 @@ function fromText(args: unknown): unknown {
     return args
   }
 }
+
+/** A function of `ResponsesToolRunner`, of `openai/helpers/responses-tool-runner`. */
+export interface RunnerFunctionLike {
+  readonly tool: { readonly name: string }
+  // A function in any position: its parameters are the SDK's own.
+  readonly execute: (...args: never[]) => unknown
+}
+
+/**
+ * Puts the functions of a `ResponsesToolRunner` behind the gates; the given ones stay as they are. A refusal is the
+ * output of the call, as text for the model; an error of a function is thrown as it is, which ends the run.
+ *
+ * The runner takes its client in `run(client, …)`: give it one of {@link wrapOpenAI}. Its `browser` and `computer` are
+ * not functions: no gate is asked about what they do.
+ */
+export function guardRunnerFunctions<F extends RunnerFunctionLike>(
+  functions: readonly F[],
+  source?: ScopeSource,
+  toolAmounts?: ToolAmounts,
+): F[] {
+  return functions.map((one) => {
+    const guarded = guardNamed(one.tool.name, one.execute as AnyFunction, source, toolAmounts)
+    const members = Object.getOwnPropertyDescriptors(one) as PropertyDescriptorMap
+    return Object.defineProperties({}, { ...members, execute: { ...members['execute'], value: guarded } }) as F
+  })
+}

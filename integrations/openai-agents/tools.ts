@@ -70,7 +70,8 @@ export function guardTool(tool: Tool, guard: ToolGuard): Tool {
   // With all that it has: the SDK keeps some of it under symbols.
   const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(tool)) as Tool
   guardedTools.add(copy)
-  return Object.assign(copy, members)
+  // Defined anew, since not all of them may be assigned.
+  return Object.defineProperties(copy, Object.getOwnPropertyDescriptors(members))
 }
 
 function membersFor(tool: Tool, guard: ToolGuard): object | undefined {
@@ -90,8 +91,23 @@ function membersFor(tool: Tool, guard: ToolGuard): object | undefined {
         `\`${tool.name}\` acts step by step on a computer, where no rule could stop it: leave it out, or give it as a function tool.`,
       )
     default:
-      return undefined
+      return searchMembers(tool, guard)
   }
+}
+
+/** A search for tools that the application makes itself: what it finds is called by the SDK, so it is guarded when it is found. */
+function searchMembers(tool: Tool, guard: ToolGuard): object | undefined {
+  const key = Object.getOwnPropertySymbols(tool).find(
+    (symbol) => typeof (tool as unknown as Record<symbol, unknown>)[symbol] === 'function',
+  )
+  if (key === undefined) return undefined
+  const search = (tool as unknown as Record<symbol, (...args: unknown[]) => unknown>)[key]!
+  const guarded = async (...args: unknown[]): Promise<unknown> => {
+    const found = await search(...args)
+    const over = (one: unknown): unknown => (typeof one === 'object' && one !== null ? guardTool(one as Tool, guard) : one)
+    return Array.isArray(found) ? found.map(over) : over(found)
+  }
+  return { [key]: guarded }
 }
 
 function membersOf(tool: AnyFunctionTool, guard: ToolGuard): object {
@@ -101,17 +117,79 @@ function membersOf(tool: AnyFunctionTool, guard: ToolGuard): object {
       if (await needsApproval.call(tool, context, args, callId)) return true
       return asks(guard, name, args)
     },
-    async invoke(context: RunContext, input: string, details?: { readonly signal?: AbortSignal }) {
-      const args = argumentsOf(input)
+    async invoke(context: RunContext, input: string, details?: Details) {
+      const sent = argumentsOf(input)
+      const refused = (refusal: Refusal): string => refusal.toModelMessage()
       return pass(
         guard,
         name,
-        args,
-        () => invoke.call(tool, context, input, details as never),
-        (refusal) => refusal.toModelMessage(),
+        sent,
+        () => asAsked(guard, name, sent, details, () => invoke.call(tool, context, input, details as never)),
+        refused,
         details?.signal,
       )
     },
+  }
+}
+
+/** What the SDK tells a tool of its call. Under a symbol it has what is to be called with the arguments once they are parsed. */
+type Details = { readonly signal?: AbortSignal } & Record<symbol, unknown>
+
+const PARSED = 'openai.agents.functionToolParsedInputCallback'
+
+/**
+ * Runs a tool on the arguments that the gates were asked about. A schema may make others of them, by a default or a
+ * transform: then the body does not run before the gates were asked about those as well.
+ */
+async function asAsked<T>(
+  guard: ToolGuard,
+  name: string,
+  asked: unknown,
+  details: Details | undefined,
+  invoke: () => Promise<T>,
+): Promise<T> {
+  const key = Object.getOwnPropertySymbols(details ?? {}).find(({ description }) => description === PARSED)
+  const told = key === undefined ? undefined : (details![key] as ((parsed: unknown) => void) | undefined)
+  if (key === undefined || typeof told !== 'function') return invoke()
+  let expected = textOf(asked)
+  const seen: { other: { readonly args: unknown } | undefined } = { other: undefined }
+  details![key] = (parsed: unknown) => {
+    if (textOf(parsed) === expected) return told(parsed)
+    seen.other = { args: parsed }
+    throw new Error('These are not the arguments that were asked about.')
+  }
+  const ended = await outcomeOf(invoke)
+  if (seen.other === undefined) return ended()
+  const { args } = seen.other
+  expected = textOf(args)
+  seen.other = undefined
+  // Its counters are held around this; of the arguments alone there is nothing to count.
+  return payingScope(guard.source).run({ kind: 'tool', resource: name, args: args ?? null, worst: {} }, async () => {
+    const again = await outcomeOf(invoke)
+    if (seen.other !== undefined)
+      throw new TypeError(`\`${name}\` makes other arguments of the same ones each time, so no rule can be asked about them.`)
+    return again()
+  })
+}
+
+/** How a call ended, to be looked at before it counts. */
+async function outcomeOf<T>(call: () => Promise<T>): Promise<() => T> {
+  try {
+    const result = await call()
+    return () => result
+  } catch (error) {
+    return () => {
+      throw error
+    }
+  }
+}
+
+/** Arguments as one text; those that have none, such as dates and functions, are never the same as others. */
+function textOf(args: unknown): string | undefined {
+  try {
+    return canonicalJson(args, { dropUndefined: true })
+  } catch {
+    return undefined
   }
 }
 

@@ -1,6 +1,6 @@
 // Tools of the Agents SDK behind the gates: what runs, what is answered, and what opens a call that has to be approved.
 
-import { Agent, RunState, tool, type MCPServer, type Tool } from '@openai/agents'
+import { Agent, RunContext, RunState, tool, toolSearchTool, type FunctionTool, type MCPServer, type Tool } from '@openai/agents'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { approvalOf, guardAgent } from '../../integrations/openai-agents.ts'
@@ -150,7 +150,7 @@ describe('what the model reads', () => {
   })
 
   test('of a refusal inside of a tool is not the text for operators', async () => {
-    await onAgentsBench({ rules, answers: asking([call('outer')]) }, async (bench) => {
+    await onAgentsBench({ answers: asking([call('outer')]) }, async (bench) => {
       const inner = new Agent({ name: 'inner', model: 'a-model-without-a-price' })
       const runner = guardedRunner(bench)
       const outer = tool({
@@ -163,6 +163,35 @@ describe('what the model reads', () => {
       await runner.run(agentWith([outer]), 'Go.')
       const [output] = outputsIn(bench.provider.requests().at(-1)!)
       expect(output).toBe(bench.scope.refusal!.toModelMessage())
+    })
+  })
+})
+
+describe('a schema that makes other arguments of those that were sent', () => {
+  const rules: readonly Rule[] = [
+    { effect: 'allow', tool: 'pay' },
+    { effect: 'deny', tool: 'pay', where: { to: 'eve' } },
+  ]
+  const parameters = z.object({ to: z.string().trim() })
+
+  test('gets no denied ones past the gates', async () => {
+    await onAgentsBench({ rules, answers: asking([call('pay', { to: ' eve ' }), call('pay', { to: ' ann ' })]) }, async (bench) => {
+      const paid: unknown[] = []
+      const pay = tool({ name: 'pay', description: '', parameters, execute: ({ to }) => (paid.push(to), 'done') })
+      await guardedRunner(bench).run(agentWith([pay]), 'Pay.')
+      expect(paid).toEqual(['ann'])
+      const outputs = outputsIn(bench.provider.requests().at(-1)!)
+      expect(outputs).toEqual([bench.scope.refusal!.toModelMessage(), 'done'])
+    })
+  })
+
+  test('counts the call once', async () => {
+    const counted = { counters: { payments: 1 }, toolAmounts: { pay: { payments: 1 } } }
+    await onAgentsBench({ ...counted, answers: asking([call('pay', { to: ' ann ' })]) }, async (bench) => {
+      const paid: unknown[] = []
+      const pay = tool({ name: 'pay', description: '', parameters, execute: ({ to }) => (paid.push(to), 'done') })
+      await guardedRunner(bench, { toolAmounts: { pay: { payments: 1 } } }).run(agentWith([pay]), 'Pay.')
+      expect(paid).toEqual(['ann'])
     })
   })
 })
@@ -191,6 +220,18 @@ describe('tools that come from elsewhere', () => {
       await guardedRunner(bench).run(agentWith([], { mcpServers: [server as unknown as MCPServer] }), 'Go.')
       expect(called).toEqual(['look'])
       expect(outputsIn(bench.provider.requests().at(-1)!)).toHaveLength(2)
+    })
+  })
+
+  test('those that a search of the application finds ask the gates, too', async () => {
+    await onAgentsBench({ rules: [{ effect: 'deny', tool: 'wipe' }] }, async (bench) => {
+      const wiped: unknown[] = []
+      const search = toolSearchTool({ execution: 'client', execute: async () => [noting('wipe', wiped)] })
+      const [guarded] = guardAgent(agentWith([search]), bench.scope).tools
+      const key = Object.getOwnPropertySymbols(guarded!).find(({ description }) => description?.includes('oolSearch'))!
+      const [found] = await (guarded as unknown as Record<symbol, () => Promise<FunctionTool[]>>)[key]!()
+      expect(await found!.invoke(new RunContext(), '{}')).toBe(bench.scope.refusal!.toModelMessage())
+      expect(wiped).toEqual([])
     })
   })
 
