@@ -41,7 +41,10 @@ describe('a refusal', () => {
     async (useResponses) => {
       await onAgentsBench({ limit: 1 }, async (bench) => {
         const runner = guardRunner(runnerOn(bench, useResponses, 2), bench.scope)
-        const error = await errorOf(() => runner.run(agentOf({ modelSettings: RETRYING }), 'hello'))
+        let asked = 0
+        const modelSettings = { ...RETRYING, retry: { ...RETRYING.retry, policy: () => ++asked > 0 } }
+        const error = await errorOf(() => runner.run(agentOf({ modelSettings }), 'hello'))
+        expect(asked).toBe(0)
         expect(error).toBe(findRefusal(error))
         expect(error).toMatchObject({ code: 'ERR_BUDGET_EXCEEDED', status: 402 })
         expect(bench.records('refused')).toHaveLength(1)
