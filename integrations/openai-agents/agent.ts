@@ -6,7 +6,7 @@ import type { ScopeSource } from '../../src/waist/scope.ts'
 import type { ToolAmounts } from '../common/guard-function.ts'
 import { frameOf } from './frame.ts'
 import { takeOver, type AgentHandoffs } from './handoffs.ts'
-import { guardModel, isGuardedModel, type GuardModelOptions } from './model.ts'
+import { guardModel, guardModelProvider, isGuardedModel, type GuardModelOptions } from './model.ts'
 import { guardAgentTool, guardTool, type ToolGuard } from './tools.ts'
 
 /** Options of {@link guardAgent}. */
@@ -18,6 +18,7 @@ export interface GuardAgentOptions extends GuardModelOptions {
 /** Any agent: what its context and its output are makes no difference here. */
 export type AnyAgent = Parameters<Runner['run']>[0]
 type AnyContext = Parameters<AnyAgent['getPrompt']>[0]
+type ToolOptions = Parameters<AnyAgent['asTool']>[0]
 type AnyHandoff = Exclude<AnyAgent['handoffs'][number], AnyAgent>
 
 /** Guards agents, each once, so that agents which hand to each other go on doing so. */
@@ -68,6 +69,18 @@ export function createAgentGuard(
     return Object.assign(twin, methodsOf(twin, Object.getPrototypeOf(agent))) as A
   }
 
+  /** The settings of the run inside of a tool: a provider or a model that is set there stands before that of the runner. */
+  function guardedConfig(toolOptions: ToolOptions): ToolOptions {
+    const { modelProvider, model } = toolOptions.runConfig ?? {}
+    if (modelProvider === undefined && model === undefined) return toolOptions
+    const runConfig = {
+      ...toolOptions.runConfig,
+      ...(modelProvider === undefined ? {} : { modelProvider: guardModelProvider(modelProvider, source, options) }),
+      ...(model === undefined ? {} : { model: modelOf(model) }),
+    }
+    return { ...toolOptions, runConfig }
+  }
+
   function methodsOf(twin: AnyAgent, own: AnyAgent): object {
     return {
       getMcpTools: async (...args: Parameters<AnyAgent['getMcpTools']>) =>
@@ -78,7 +91,7 @@ export function createAgentGuard(
         return enabled.filter(({ agentName }) => refused?.has(agentName) !== true).map((one) => budgeted(one, twin))
       },
       clone: (config: object) => guard(own.clone.call(twin, config)),
-      asTool: (toolOptions: never) => guardAgentTool(own.asTool.call(twin, toolOptions), tools),
+      asTool: (toolOptions: ToolOptions) => guardAgentTool(own.asTool.call(twin, guardedConfig(toolOptions)), tools),
       async getSystemPrompt(context: AnyContext) {
         const prompt = await own.getSystemPrompt.call(twin, context)
         const notes = frameOf(source)?.refused.values() ?? []

@@ -2,6 +2,7 @@
 // agent at work at a time, so its frame is told of each change, and every model and tool of the run looks here.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { ambient } from '../../src/lib/ambient.ts'
 import type { Handoff } from '../../src/waist/handoff.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { scopeOf } from '../common/scope-source.ts'
@@ -43,5 +44,9 @@ export function frameOf(source: ScopeSource): Frame | undefined {
  * @throws {Refusal} `ERR_NO_SCOPE`, as `scopeOf`.
  */
 export function payingScope(source: ScopeSource): Scope {
-  return frameOf(source)?.steps.at(-1)?.scope ?? scopeOf(source)
+  const steps = frameOf(source)?.steps ?? []
+  const { scope: entered } = ambient()
+  // Inside of a tool somebody may have entered another scope; where none was given, that one counts.
+  const isElsewhere = source === undefined && !steps.some(({ scope }) => scope === entered)
+  return (isElsewhere ? undefined : steps.at(-1)?.scope) ?? scopeOf(source)
 }

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { approvalOf, guardAgent } from '../../integrations/openai-agents.ts'
 import { SUITE_MODEL } from '../../src/testing/integration-bench.ts'
 import type { Rule } from '../../src/index.ts'
-import { asking, guardedRunner, noting, onAgentsBench, outputsIn } from './openai-agents-bench.ts'
+import { asking, guardedRunner, noting, onAgentsBench, outputsIn, runnerOn } from './openai-agents-bench.ts'
 
 const agentWith = (tools: readonly object[], more: object = {}) =>
   new Agent({ name: 'suite-agent', model: SUITE_MODEL, tools: [...tools] as Tool[], ...more })
@@ -251,6 +251,20 @@ describe('tools that come from elsewhere', () => {
       const { finalOutput } = await runner.run(agentWith([guardAgent(helper, runner).asTool(asTool)]), 'Go.')
       expect(finalOutput).toBe('Done.')
       expect(dropped).toEqual([])
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    })
+  })
+
+  test('a provider that an agent as a tool is given for its own run is guarded, too', async () => {
+    const answers = ({ index }: { index: number }) =>
+      index === 0 ? { toolCalls: [call('helper', { input: 'Go.' })] } : { text: index === 1 ? 'Helped.' : 'Done.' }
+    await onAgentsBench({ answers }, async (bench) => {
+      const runner = guardedRunner(bench)
+      const runConfig = { modelProvider: runnerOn(bench).config.modelProvider }
+      const helper = guardAgent(new Agent({ name: 'helper', model: SUITE_MODEL }), runner)
+      const asTool = helper.asTool({ toolName: 'helper', toolDescription: 'helps', runConfig })
+      await runner.run(agentWith([asTool]), 'Go.')
+      expect(bench.provider.bill().requests).toBe(3)
       expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
     })
   })

@@ -8,6 +8,7 @@ import {
   OpenAIResponsesModel,
   Runner,
   handoff,
+  tool,
   webSearchTool,
   type InputGuardrail,
   type ModelSettings,
@@ -183,6 +184,26 @@ describe('a Model that is set on an agent', () => {
     await onAgentsBench({}, async (bench) => {
       const model = new OpenAIChatCompletionsModel(clientOn(bench), SUITE_MODEL)
       await expect(guardedRunner(bench).run(agentOf({ model }), 'hello')).rejects.toThrow("guardModel(model, scope, { model: 'gpt-…' })")
+    })
+  })
+})
+
+describe('a runner without a scope of its own', () => {
+  test('takes that of scope.enter, and inside of a tool the one that was entered there', async () => {
+    await onAgentsBench({ answers: asking([{ name: 'delegate', arguments: {} }]) }, async (bench) => {
+      const runner = guardRunner(runnerOn(bench))
+      const given = await bench.scope.handoff({ to: 'other', instruction: 'Go.', budget: { usd: 0.1 } })
+      const inner = guardModelProvider(runnerOn(bench).config.modelProvider)
+      const delegate = tool({
+        name: 'delegate',
+        description: '',
+        parameters: z.object({}),
+        execute: () => given.scope.enter(async () => (await new Runner({ modelProvider: inner }).run(agentOf(), 'Go.')).finalOutput ?? ''),
+      })
+      await bench.scope.enter(() => runner.run(agentOf({ tools: [delegate] }), 'hello'))
+      const { spent } = await given.close()
+      expect(spent['usd']).toBe(bench.provider.bill().lines[1]!.nanoUsd)
+      expect(findRefusal(await errorOf(() => runner.run(agentOf(), 'hello')))?.code).toBe('ERR_NO_SCOPE')
     })
   })
 })
