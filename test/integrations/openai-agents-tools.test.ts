@@ -1,11 +1,24 @@
 // Tools of the Agents SDK behind the gates: what runs, what is answered, and what opens a call that has to be approved.
 
-import { Agent, RunContext, RunState, tool, toolSearchTool, type FunctionTool, type MCPServer, type Tool } from '@openai/agents'
+import {
+  Agent,
+  RunContext,
+  RunState,
+  applyPatchTool,
+  shellTool,
+  tool,
+  toolSearchTool,
+  type ApplyPatchTool,
+  type FunctionTool,
+  type MCPServer,
+  type ShellTool,
+  type Tool,
+} from '@openai/agents'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { approvalOf, guardAgent } from '../../integrations/openai-agents.ts'
-import { SUITE_MODEL } from '../../src/testing/integration-bench.ts'
-import type { Rule } from '../../src/index.ts'
+import { SUITE_MODEL, errorOf } from '../../src/testing/integration-bench.ts'
+import { findRefusal, type Rule } from '../../src/index.ts'
 import { asking, guardedRunner, noting, onAgentsBench, outputsIn, runnerOn } from './openai-agents-bench.ts'
 
 const agentWith = (tools: readonly object[], more: object = {}) =>
@@ -252,6 +265,35 @@ describe('tools that come from elsewhere', () => {
       expect(finalOutput).toBe('Done.')
       expect(dropped).toEqual([])
       expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    })
+  })
+
+  test('a shell and an editor of the application ask the gates at each action', async () => {
+    const rules: readonly Rule[] = [
+      { effect: 'allow', tool: 'apply_patch' },
+      { effect: 'deny', tool: 'apply_patch', where: { path: 'secret.txt' } },
+      { effect: 'deny', tool: 'shell' },
+    ]
+    await onAgentsBench({ rules }, async ({ scope }) => {
+      const did: string[] = []
+      const shell = { run: async () => (did.push('run'), { output: [] }) }
+      const noted = async ({ path }: { path: string }) => void did.push(path)
+      const editor = { createFile: noted, updateFile: noted, deleteFile: noted }
+      const given = [shellTool({ shell }), applyPatchTool({ editor })]
+      const tools = guardAgent(agentWith(given), scope).tools as unknown as [ShellTool, ApplyPatchTool]
+      const denied = await errorOf(() => tools[0].shell!.run({ commands: ['ls'] }))
+      expect((denied as Error).message).toBe(scope.refusal!.toModelMessage())
+      await tools[1].editor.deleteFile({ type: 'delete_file', path: 'notes.txt' })
+      const secret = await errorOf(async () => tools[1].editor.deleteFile({ type: 'delete_file', path: 'secret.txt' }))
+      expect(findRefusal(secret)?.code).toBe('ERR_PERMISSION_DENIED')
+      expect(did).toEqual(['notes.txt'])
+    })
+  })
+
+  test('a computer is refused, since no gate can be asked about what it does', async () => {
+    await onAgentsBench({}, async ({ scope }) => {
+      const computer = { type: 'computer', name: 'computer_use_preview', computer: {}, needsApproval: async () => false }
+      expect(() => guardAgent(agentWith([computer]), scope)).toThrow('acts step by step on a computer')
     })
   })
 

@@ -180,10 +180,31 @@ describe('a Model that is set on an agent', () => {
     })
   })
 
+  test('is held where it is set on the runner', async () => {
+    await onAgentsBench({ limit: 1 }, async (bench) => {
+      const model = new OpenAIResponsesModel(clientOn(bench), SUITE_MODEL)
+      const runner = guardRunner(new Runner({ model, tracingDisabled: true }), bench.scope)
+      const error = await errorOf(() => runner.run(new Agent({ name: 'any' }), 'hello'))
+      expect(findRefusal(error)?.code).toBe('ERR_BUDGET_EXCEEDED')
+      expect(bench.provider.bill().requests).toBe(0)
+    })
+  })
+
   test('and does not tell its name has to be given one', async () => {
     await onAgentsBench({}, async (bench) => {
       const model = new OpenAIChatCompletionsModel(clientOn(bench), SUITE_MODEL)
       await expect(guardedRunner(bench).run(agentOf({ model }), 'hello')).rejects.toThrow("guardModel(model, scope, { model: 'gpt-…' })")
+    })
+  })
+})
+
+describe('the compaction of a session', () => {
+  test('on a wrapped client is refused, since it cannot be metered', async () => {
+    await onAgentsBench({}, async (bench) => {
+      const client = wrapOpenAI(clientOn(bench), bench.scope)
+      const error = await errorOf(() => client.responses.compact({ model: SUITE_MODEL, input: 'hello' }))
+      expect(findRefusal(error)?.code).toBe('ERR_UNMETERED')
+      expect(bench.provider.bill().requests).toBe(0)
     })
   })
 })
