@@ -9,7 +9,7 @@ import { boundFacts } from '../../src/metering/worst-case/bound.ts'
 import type { Hold } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { modelCall, type ModelCall } from '../common/model-call.ts'
-import { hadNoRetries, markRetriesOff } from '../common/sdk-retries.ts'
+import { hadNoRetries, isGuardedBelow, markUnseen } from '../common/sdk-retries.ts'
 import { wrapOpenAI, type GuardOptions } from '../openai.ts'
 import { faultOf, isNeverSent, isUnbilled } from '../transport/exchange.ts'
 import { unguarded } from '../transport/guard-fetch.ts'
@@ -210,7 +210,10 @@ async function* metered(held: Held, model: Model, options: GuardModelOptions): A
     hasFailed = true
     throw answer === undefined ? await endFailed(held, error, options) : error
   } finally {
-    if (answer === undefined && !hasFailed) await held.hold.charge('the stream was left, or ended without its usage')
+    if (answer === undefined && !hasFailed) {
+      await letGo(held.hold)
+      await held.hold.charge('the stream was left, or ended without its usage')
+    }
   }
 }
 
@@ -257,14 +260,21 @@ function callOf(scope: Scope, name: string, request: ModelRequest, options: Guar
  */
 function withoutRetries(request: ModelRequest, hold: Hold): ModelRequest {
   const { _internal: internal = {} } = request as { _internal?: { runnerManagedRetry?: boolean } }
-  if (internal.runnerManagedRetry === true) return request
-  markRetriesOff(hold)
+  const isOff = internal.runnerManagedRetry === true
+  markUnseen(hold, !isOff)
+  if (isOff) return request
   return Object.assign(request, { _internal: Object.assign(internal, { runnerManagedRetry: true }) })
+}
+
+/** Lets go of a hold that no HTTP attempt has claimed, where a guarded client below held each of them by itself: on another scope, say. */
+async function letGo(hold: Hold): Promise<void> {
+  if (isGuardedBelow(hold)) await hold.claim()?.release('its HTTP attempts were held by themselves')
 }
 
 /** Ends the hold of a call that failed. @returns What to throw. */
 async function endFailed({ hold }: Held, error: unknown, { unbilledStatuses }: GuardModelOptions): Promise<unknown> {
   noteRefusal(error)
+  await letGo(hold)
   const refusal = findRefusal(error)
   if (hadNoRetries(hold)) warnOfRetries(refusal)
   const { status } = (error ?? {}) as { readonly status?: unknown }
@@ -287,6 +297,9 @@ function warnOfRetries(refusal: unknown): void {
 }
 
 async function settle({ scope, hold, call }: Held, { usage, responseId, serviceTier }: AgentsAnswer): Promise<void> {
+  await letGo(hold)
+  // Where it was let go, there is nothing to compare.
+  if (hold.state === 'released') return
   const used = usage === undefined ? undefined : call.used(usage, serviceTier)
   if (used !== undefined) {
     const { amounts, priceSource } = used

@@ -1,13 +1,13 @@
 // Handoffs of the Agents SDK with money of their own: moved before an agent takes over, spent by it alone, back when it is done.
 
-import { Agent, handoff, RunContext } from '@openai/agents'
+import { Agent, OpenAIProvider, RunContext, Runner, handoff } from '@openai/agents'
 import { describe, expect, test } from 'vitest'
-import { guardAgent } from '../../integrations/openai-agents.ts'
+import { guardAgent, guardRunner, wrapOpenAI } from '../../integrations/openai-agents.ts'
 import { findRefusal, type Rule } from '../../src/index.ts'
 import { SUITE_MODEL, errorOf } from '../../src/testing/integration-bench.ts'
 import type { ProviderAnswer, ProviderRequest } from '../../src/testing/provider.ts'
 import { collect } from './adapters.ts'
-import { guardedRunner, noting, onAgentsBench } from './openai-agents-bench.ts'
+import { clientOn, guardedRunner, noting, onAgentsBench } from './openai-agents-bench.ts'
 
 const SETTINGS = { maxTokens: 50 }
 const agentOf = (name: string, more: object = {}) =>
@@ -96,6 +96,41 @@ describe('an agent that work is handed to', () => {
       expect(finalOutput).toBe('All done.')
       const paths = (await bench.outcomes()).filter(({ used }) => (used['usd'] ?? 0) > 0).map(({ budget }) => budget.split('-')[0])
       expect(paths).toEqual(['suite/run', 'suite/run/billing', 'suite/run'])
+    })
+  })
+})
+
+describe('a client that was wrapped for another scope', () => {
+  test.each([false, true])('pays from that one, and the same answer is not paid twice (stream: %s)', async (stream) => {
+    const answers = ({ body }: ProviderRequest): ProviderAnswer =>
+      JSON.stringify(body['messages']).includes('You are billing.') ? { text: 'Paid.' } : transfer('billing')
+    await onAgentsBench({ answers }, async (bench) => {
+      const openAIClient = wrapOpenAI(clientOn(bench), bench.scope)
+      const modelProvider = new OpenAIProvider({ openAIClient, useResponses: false })
+      const handoffs = { billing: { budget: { usd: 0.2 } } }
+      const runner = guardRunner(new Runner({ modelProvider, tracingDisabled: true }), bench.scope, { handoffs })
+      const triage = agentOf('triage', { handoffs: [agentOf('billing')] })
+      if (stream) {
+        const run = await runner.run(triage, 'Pay.', { stream: true })
+        await collect(run)
+        await run.completed
+      } else await runner.run(triage, 'Pay.')
+      expect(bench.provider.bill().requests).toBe(2)
+      expect(await bench.spent()).toBe(bench.provider.bill().nanoUsd)
+    })
+  })
+})
+
+describe('a call that fails on a client that was wrapped for another scope', () => {
+  test('is charged once, on that one', async () => {
+    const answers = ({ index }: ProviderRequest): ProviderAnswer => (index === 0 ? transfer('billing') : { status: 500 })
+    await onAgentsBench({ answers }, async (bench) => {
+      const modelProvider = new OpenAIProvider({ openAIClient: wrapOpenAI(clientOn(bench), bench.scope), useResponses: false })
+      const handoffs = { billing: { budget: { usd: 0.2 } } }
+      const runner = guardRunner(new Runner({ modelProvider, tracingDisabled: true }), bench.scope, { handoffs })
+      await errorOf(() => runner.run(agentOf('triage', { handoffs: [agentOf('billing')] }), 'Pay.'))
+      const charged = (await bench.outcomes()).filter(({ outcome }) => outcome === 'charged')
+      expect(charged.map(({ budget }) => budget)).toEqual(['suite/run'])
     })
   })
 })
