@@ -55,7 +55,7 @@ export interface KernelOptions {
    */
   readonly prices?: Readonly<Record<string, PriceOverride>>
   /**
-   * `observe` counts and records, and refuses nothing. @default the environment variable HOLDFAST_MODE, else 'enforce'
+   * `observe` counts and records, and refuses nothing but what an operator has stopped. @default the environment variable HOLDFAST_MODE, else 'enforce'
    */
   readonly mode?: 'enforce' | 'observe'
   /** The data directory: the chain files lie in its `chains/`. @default that of the store; a memory store has none */

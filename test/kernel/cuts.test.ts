@@ -1,6 +1,6 @@
 // What a hold says to whoever can still end its action.
 
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { openKernel, type Kernel, type KernelOptions } from '../../src/kernel/open-kernel.ts'
 import { Refusal } from '../../src/lib/errors.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
@@ -49,6 +49,33 @@ describe('the cut of a hold', () => {
     await other.freeze('users', WHY)
     await until('it has looked', () => cut.aborted)
     expect(cut.reason).toMatchObject({ code: 'ERR_BUDGET_FROZEN' })
+    await hold.charge('cut')
+  })
+
+  test('comes with a stop by another kernel when watch tells, whatever the timers do', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval'] })
+    try {
+      const store = memoryStore()
+      const [kernel, other] = [await kernelOn(store), await kernelOn(store)]
+      const hold = await scopeOf(kernel).begin(CALL)
+      const { cut } = hold
+      await other.stop({ everything: true, ...WHY })
+      await until('it was told', () => cut.aborted)
+      expect(cut.reason).toMatchObject({ code: 'ERR_STOPPED' })
+      await hold.charge('cut')
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('comes with a stop by another kernel when watch tells nothing, and nobody begins anything', async () => {
+    const store = memoryStore()
+    const kernel = await kernelOn({ ...store, watch: () => () => undefined })
+    const hold = await scopeOf(kernel).begin(CALL)
+    const { cut } = hold
+    await (await kernelOn(store)).stop({ everything: true, ...WHY })
+    await until('it has looked', () => cut.aborted)
+    expect(cut.reason).toMatchObject({ code: 'ERR_STOPPED' })
     await hold.charge('cut')
   })
 
