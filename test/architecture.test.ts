@@ -127,6 +127,9 @@ describe('architecture', () => {
       'balance',
       'promise',
       'read-prices',
+      // The types of usage and prices belong to metering, which is read with them.
+      'price',
+      'recent-ids',
       'stops',
       'cuts',
       'steps',

@@ -131,8 +131,6 @@ export interface Kernel extends AsyncDisposable, Operator, Readings {
   close(): Promise<void>
 }
 
-/** Answers that were paid by an HTTP attempt, and may still be reported by the adapter above it. */
-const MAX_PAID_RESPONSES = 10_000
 const CLOSE_DRAIN_MS = 5_000
 /** The leases of a process are looked at, and their spending reported, as often as it renews itself. */
 const TICK_SHARE = 0.3
@@ -276,7 +274,7 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
     reports,
     holdDeadlineMs,
     emit,
-    paidResponses: createRecentIds(MAX_PAID_RESPONSES),
+    paidResponses: createRecentIds(),
     open: new Set<Settlement>(),
     beginning: new Set<Promise<Hold>>(),
     gates,

@@ -8,8 +8,12 @@ export interface RecentIds {
   has(id: string): boolean
 }
 
-/** Remembers at least the newest `keep` ids, and at most twice as many. */
-export function createRecentIds(keep: number): RecentIds {
+/**
+ * Remembers at least the newest `keep` ids, and at most twice as many.
+ *
+ * @param keep - Such as of answers that an HTTP attempt has paid for, which the adapter above may still report.
+ */
+export function createRecentIds(keep = 10_000): RecentIds {
   let current = new Set<string>()
   let before = new Set<string>()
   return {

@@ -10,8 +10,9 @@ import { assertAmount } from '../lib/amounts.ts'
 import { newId } from '../lib/ids.ts'
 import { faultOf, openaiWriter, planAnswer, type AnswerWriter, type Plan, type WireFault } from './provider-answers.ts'
 import { messagesWriter } from './provider-anthropic.ts'
+import { createBook, type Book, type Line } from './provider-book.ts'
 import { googleCallOf } from './provider-google.ts'
-import { createMedia, sendReply, type Media, type MediaAnswer, type MediaCharge, type MediaRequest } from './provider-media.ts'
+import { createMedia, sendReply, type Media, type MediaAnswer, type MediaRequest } from './provider-media.ts'
 
 /** Tokens of one request, on every endpoint: cached tokens are part of the input, reasoning tokens part of the output. */
 export interface ProviderUsage {
@@ -159,9 +160,6 @@ const MODELS = JSON.stringify({
 })
 const MAX_BODY_BYTES = 10_000_000
 const MAX_DISCARDED_BYTES = 100_000_000
-const MAX_REQUESTS = 10_000
-const MAX_LOG_BYTES = 64_000_000
-const MAX_LINES = 100_000
 const MAX_CONNECTIONS = 10_000
 const MAX_DELAY_MS = 600_000
 
@@ -212,63 +210,6 @@ export async function startProvider(options: ProviderOptions = {}): Promise<Simu
       const closed = new Promise((resolve) => server.close(resolve))
       server.closeAllConnections()
       await closed
-    },
-  }
-}
-
-type Line = { -readonly [Member in keyof BillLine]: BillLine[Member] }
-
-interface Book {
-  arrived(): void
-  record(request: Omit<ProviderRequest, 'index'>, bytes: number): ProviderRequest
-  charge(plan: Plan): Line
-  chargeMedia(charge: MediaCharge): void
-  bill(): Bill
-  requests(): readonly ProviderRequest[]
-  reset(): void
-}
-
-function emptyPages() {
-  return { arrived: 0, next: 0, billed: 0, nanoUsd: 0, bytes: 0, lines: [] as Line[], log: [] as [ProviderRequest, number][] }
-}
-
-function createBook(prices: ProviderPrices): Book {
-  let state = emptyPages()
-  const add = (charged: Omit<Line, 'nanoUsd' | 'at'>): Line => {
-    const { inputTokens, cachedTokens, outputTokens } = charged
-    const nanoUsd = (inputTokens - cachedTokens) * prices.input + cachedTokens * prices.cachedInput + outputTokens * prices.output
-    assertAmount('bill.nanoUsd', state.nanoUsd + nanoUsd)
-    const line: Line = { ...charged, nanoUsd, at: Date.now() }
-    state.billed += 1
-    state.nanoUsd += nanoUsd
-    state.lines.push(line)
-    if (state.lines.length > MAX_LINES) state.lines.shift()
-    return line
-  }
-  return {
-    arrived() {
-      state.arrived += 1
-    },
-    record(request, bytes) {
-      const recorded = { index: state.next++, ...request }
-      state.bytes += bytes
-      state.log.push([recorded, bytes])
-      while (state.log.length > MAX_REQUESTS || state.bytes > MAX_LOG_BYTES) state.bytes -= state.log.shift()![1]
-      return recorded
-    },
-    charge({ id, endpoint, model, usage: { inputTokens, cachedTokens, outputTokens } }) {
-      return add({ id, endpoint, model, inputTokens, cachedTokens, outputTokens, completed: false })
-    },
-    chargeMedia: (charge) => void add({ ...charge, cachedTokens: 0, completed: true }),
-    bill: () => ({
-      requests: state.arrived,
-      billed: state.billed,
-      nanoUsd: state.nanoUsd,
-      lines: state.lines.map((line) => ({ ...line })),
-    }),
-    requests: () => state.log.map(([request]) => request),
-    reset() {
-      state = emptyPages()
     },
   }
 }
