@@ -2,16 +2,21 @@
 // holdfast in turn, on one local server over real HTTP, with a memory store.
 
 import { createOpenAI } from '@ai-sdk/openai'
+import Anthropic from '@anthropic-ai/sdk'
+import { GoogleGenAI } from '@google/genai'
 import { tool as langChainTool } from '@langchain/core/tools'
 import { MessagesAnnotation, StateGraph } from '@langchain/langgraph'
 import { ChatOpenAI } from '@langchain/openai'
+import { Agent, OpenAIProvider, Runner } from '@openai/agents'
 import { generateText, tool, wrapLanguageModel } from 'ai'
 import { createAgent } from 'langchain'
 import OpenAI from 'openai'
 import { z } from 'zod'
 import { guardFetch, guardTools as guardAiTools, holdfastMiddleware } from '../integrations/ai-sdk.ts'
+import { wrapAnthropic } from '../integrations/anthropic.ts'
 import { guardAgent } from '../integrations/langchain.ts'
 import { guardGraph, guardTools } from '../integrations/langgraph.ts'
+import { guardRunner } from '../integrations/openai-agents.ts'
 import { guardFunctions, wrapOpenAI } from '../integrations/openai.ts'
 import { memoryStore, openKernel, type Scope } from '../src/index.ts'
 import { startProvider } from '../src/testing/provider.ts'
@@ -36,6 +41,7 @@ export async function adapterRows(ms: number): Promise<readonly Row[]> {
   const kernel = await openKernel({
     store: memoryStore(),
     budgets: { acme: { usd: 9_000_000 } },
+    prices: { [MODEL]: { inputUsdPerMillion: '0.15', outputUsdPerMillion: '0.6' } },
     rules: [{ effect: 'allow', tool: 'search' }],
   })
   const scope = kernel.scope({ agent: 'bench', task: 'bench', budget: 'acme' })
@@ -80,6 +86,31 @@ function modelCalls(scope: Scope, baseURL: string): readonly Pair[] {
     { name: 'AI SDK, both layers', bare: generate(bareModel), guarded: generate(model) },
     { name: 'LangChain agent', bare: () => bareAgent.invoke(question), guarded: () => agent.invoke(question) },
     { name: 'LangGraph', bare: () => bareGraph.invoke(question), guarded: () => graph.invoke(question) },
+    ...otherCalls(scope, baseURL),
+  ]
+}
+
+/** SDKs that speak wire formats of their own, and agents. */
+function otherCalls(scope: Scope, baseURL: string): readonly Pair[] {
+  const host = baseURL.replace(/\/v1$/, '')
+  const messages = [{ role: 'user' as const, content: PROMPT }]
+  const claude =
+    (client: Anthropic): Run =>
+    () =>
+      client.messages.create({ model: MODEL, max_tokens: 50, messages })
+  const anthropic = new Anthropic({ apiKey: 'none', baseURL: host })
+  const gemini = (more: object = {}): Run => {
+    const { models } = new GoogleGenAI({ apiKey: 'none', httpOptions: { baseUrl: host, ...more } })
+    return () => models.generateContent({ model: MODEL, contents: PROMPT, config: { maxOutputTokens: 50 } })
+  }
+  const writer = new Agent({ name: 'writer', model: MODEL, modelSettings: { maxTokens: 50 } })
+  const openAIClient = new OpenAI({ apiKey: 'none', baseURL })
+  const runner = new Runner({ modelProvider: new OpenAIProvider({ openAIClient }), tracingDisabled: true })
+  const guarded = guardRunner(runner, scope)
+  return [
+    { name: 'Anthropic SDK', bare: claude(anthropic), guarded: claude(wrapAnthropic(anthropic, scope)) },
+    { name: 'Google Gen AI SDK', bare: gemini(), guarded: gemini({ fetch: guardFetch(scope) }) },
+    { name: 'OpenAI Agents SDK', bare: () => runner.run(writer, PROMPT), guarded: () => guarded.run(writer, PROMPT) },
   ]
 }
 

@@ -2,7 +2,7 @@
 // is simulated and bills like gpt-4o-mini, so this needs no key. Run it: node examples/gemini.ts
 
 import { GoogleGenAI } from '@google/genai'
-import { findRefusal, guardFetch } from '../integrations/openai.ts'
+import { findRefusal, guardFetch } from '../integrations/fetch.ts'
 import { formatUsd, memoryStore, openKernel } from '../src/index.ts'
 import { startProvider } from '../src/testing/provider.ts'
 
