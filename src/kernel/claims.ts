@@ -177,4 +177,35 @@ export const CLAIMS: readonly Claim[] = [
     assumes: ['A1'],
     test: 'test/effects/once.test.ts > runs once when many ask at the same time',
   },
+  {
+    id: 'stop',
+    claim: 'A stop refuses what it covers in every process on the store, before anything is asked or held, until it is lifted.',
+    assumes: [],
+    test: 'test/kernel/stops.test.ts > in another process ends the work of this one',
+  },
+  {
+    id: 'cut',
+    claim:
+      'A stream under a transport guard is cut when a stop or a freeze covers it: its caller reads the refusal, and its hold ends once, settled or charged.',
+    assumes: ['A7'],
+    test: 'test/integrations/stream-cut.test.ts > is cut by a stop that covers it: its reader is told so, the answer is read on to its usage',
+  },
+  {
+    id: 'parallel-tools',
+    claim: 'Of many tool calls in one turn exactly those run that may, and every call is answered, so that the next turn is valid.',
+    assumes: ['A7'],
+    test: 'src/testing/integration-parallel.ts > parallel: with a counter of 6 and 8 calls in one turn exactly 6 run, and all 8 are answered',
+  },
+  {
+    id: 'known-paths',
+    claim: 'Every path that the OpenAI SDK can call is metered, free, or refused before it is sent; an unknown one is refused.',
+    assumes: ['A7'],
+    test: 'test/integrations/media-endpoints.test.ts > each POST has exactly the class that is written here',
+  },
+  {
+    id: 'alarm',
+    claim: 'A request of this process to a provider that nothing held raises an alarm: an event, a record, a line of doctor.',
+    assumes: [],
+    test: 'test/integrations/escapes.test.ts > reports a client without holdfast, as an event and in the audit chain, and says what to do',
+  },
 ]
