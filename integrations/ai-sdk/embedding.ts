@@ -6,11 +6,12 @@ import { sha256 } from '../../src/lib/ids.ts'
 import { costNanoUsd, unknownPriceFix } from '../../src/metering/prices.ts'
 import { unmetered } from '../../src/metering/worst-case/bound.ts'
 import type { Hold } from '../../src/waist/hold.ts'
-import type { ModelPrice, Usage } from '../../src/waist/price.ts'
+import type { ModelPrice } from '../../src/waist/price.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { attempt, type AttemptOptions } from './attempt.ts'
 import { wireBytes } from './prompt.ts'
+import { NOTHING_USED } from '../../src/metering/usage/totals.ts'
 
 /** Options of {@link holdfastEmbeddingMiddleware}. */
 export interface EmbeddingOptions extends AttemptOptions {
@@ -23,18 +24,6 @@ interface Held {
   readonly hold: Hold
   readonly price: ModelPrice | undefined
   readonly modelId: string
-}
-
-const NO_TOKENS: Usage = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
 }
 
 /**
@@ -90,7 +79,7 @@ async function begin(
 
 /** What so many tokens count as; without `usd` where there is no price for them. */
 function amountsOf(price: ModelPrice | undefined, tokens: number): Amounts {
-  const usd = price === undefined ? undefined : costNanoUsd(price, { ...NO_TOKENS, inputTokens: tokens })
+  const usd = price === undefined ? undefined : costNanoUsd(price, { ...NOTHING_USED, inputTokens: tokens })
   return { tokens, calls: 1, ...(usd === undefined ? {} : { usd }) }
 }
 

@@ -14,6 +14,7 @@ import { faultOf, isNeverSent, isUnbilled } from '../transport/exchange.ts'
 import { guardFetch } from '../transport/guard-fetch.ts'
 import { contextOfNow, fetchUnder, type GuardModelOptions } from './shared.ts'
 import { twin } from '../langgraph/twin.ts'
+import { NOTHING_USED } from '../../src/metering/usage/totals.ts'
 
 /** Options of {@link guardEmbeddings}. */
 export interface GuardEmbeddingsOptions extends GuardModelOptions {
@@ -128,15 +129,5 @@ async function actionOf(scope: Scope, given: AnyEmbeddings, texts: readonly stri
 }
 
 function inputOf(inputTokens: number): Usage {
-  return {
-    inputTokens,
-    cacheReadTokens: 0,
-    cacheWrite5mTokens: 0,
-    cacheWrite1hTokens: 0,
-    outputTokens: 0,
-    reasoningTokens: 0,
-    inputAudioTokens: 0,
-    outputAudioTokens: 0,
-    toolCalls: {},
-  }
+  return { ...NOTHING_USED, inputTokens }
 }

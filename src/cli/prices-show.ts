@@ -8,6 +8,7 @@ import { reports, type Report } from './output.ts'
 import { pricesOf, withPriceFile } from './price-file.ts'
 import { findNamed, perMillion, rateWords, unitWords, usdOf } from './price-words.ts'
 import { table, type Cell } from './table.ts'
+import { NOTHING_USED } from '../metering/usage/totals.ts'
 
 /** A rate per token, in exact US dollars for a million of them. */
 export interface RateJson {
@@ -36,17 +37,7 @@ export interface PriceJson {
   readonly exampleNanoUsd?: number | null
 }
 
-const EXAMPLE: Usage = {
-  inputTokens: 1_000,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 1_000,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
+const EXAMPLE: Usage = { ...NOTHING_USED, inputTokens: 1_000, outputTokens: 1_000 }
 
 const LABELS: readonly (readonly [RateName, string, sameAs?: RateName])[] = [
   ['inputTokens', 'input'],

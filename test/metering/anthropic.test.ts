@@ -4,22 +4,10 @@ import { findRefusal, type Refusal } from '../../src/lib/errors.ts'
 import { costNanoUsd, loadPrices } from '../../src/metering/prices.ts'
 import { readAnthropicUsage } from '../../src/metering/usage/anthropic.ts'
 import { readAiSdkUsage } from '../../src/metering/usage/ai-sdk.ts'
-import { totalTokens } from '../../src/metering/usage/totals.ts'
+import { NOTHING_USED, totalTokens } from '../../src/metering/usage/totals.ts'
 import { boundAnthropicRequest, MAX_SERVER_TURNS } from '../../src/metering/worst-case/anthropic.ts'
 import { worstAmounts, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
-import type { ModelPrice, Usage } from '../../src/waist/price.ts'
-
-const nothing: Usage = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
+import type { ModelPrice } from '../../src/waist/price.ts'
 
 // Typed from https://platform.claude.com/docs/en/build-with-claude/prompt-caching (looked up 2026-11-22).
 const CACHED = {
@@ -50,7 +38,7 @@ const COMPACTED = {
 describe('the usage of an answer', () => {
   test('has cached tokens beside its input tokens, not in them', () => {
     expect(readAnthropicUsage(CACHED)).toEqual({
-      ...nothing,
+      ...NOTHING_USED,
       inputTokens: 2048,
       cacheReadTokens: 1800,
       cacheWrite5mTokens: 148,
@@ -79,7 +67,7 @@ describe('the usage of an answer', () => {
   })
 
   test('has what a compaction used on top, which its own numbers leave out', () => {
-    expect(readAnthropicUsage(COMPACTED)).toEqual({ ...nothing, inputTokens: 203_000, outputTokens: 4_500 })
+    expect(readAnthropicUsage(COMPACTED)).toEqual({ ...NOTHING_USED, inputTokens: 203_000, outputTokens: 4_500 })
   })
 
   test.each(['advisor_message', 'fallback_message', 'something_new', undefined])(
@@ -98,7 +86,7 @@ describe('the usage of an answer', () => {
       output_tokens_details: null,
       iterations: null,
     }
-    expect(readAnthropicUsage(nulls)).toEqual({ ...nothing, inputTokens: 10, outputTokens: 5 })
+    expect(readAnthropicUsage(nulls)).toEqual({ ...NOTHING_USED, inputTokens: 10, outputTokens: 5 })
   })
 
   test.each([
@@ -306,7 +294,7 @@ describe('the worst case in money', () => {
   test('takes all input for writes to the dearest cache, and covers every usage that fits', () => {
     // 500 tokens at twice the price of input, 100 at that of output: 1 and 5 USD per million.
     expect(worst(bound())).toBe(500 * 2_000 + 100 * 5_000)
-    const most = { ...nothing, cacheWrite1hTokens: 500, outputTokens: 100 }
+    const most = { ...NOTHING_USED, cacheWrite1hTokens: 500, outputTokens: 100 }
     expect(costNanoUsd(price, most)).toBe(worst(bound()))
   })
 

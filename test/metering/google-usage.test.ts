@@ -3,25 +3,13 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { addGoogleSearches, countGoogleSearches, readGoogleUsage } from '../../src/metering/usage/google.ts'
-import { totalTokens } from '../../src/metering/usage/totals.ts'
-
-const NONE = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
+import { NOTHING_USED, totalTokens } from '../../src/metering/usage/totals.ts'
 
 describe('the usage of a Gemini answer', () => {
   // https://ai.google.dev/api/tokens (2026-11-22), the comments of the first example.
   test('of a short prompt is input and output', () => {
     const usage = readGoogleUsage({ promptTokenCount: 11, candidatesTokenCount: 73, totalTokenCount: 84 })
-    expect(usage).toEqual({ ...NONE, inputTokens: 11, outputTokens: 73 })
+    expect(usage).toEqual({ ...NOTHING_USED, inputTokens: 11, outputTokens: 73 })
   })
 
   // https://github.com/googleapis/python-genai/issues/782 (2026-11-22): a thinking model that met its cap has no candidates.
@@ -32,7 +20,7 @@ describe('the usage of a Gemini answer', () => {
       promptTokensDetails: [{ modality: 'TEXT', tokenCount: 3_470 }],
       thoughtsTokenCount: 1_999,
     })
-    expect(usage).toEqual({ ...NONE, inputTokens: 3_470, reasoningTokens: 1_999 })
+    expect(usage).toEqual({ ...NOTHING_USED, inputTokens: 3_470, reasoningTokens: 1_999 })
   })
 
   // https://googleapis.github.io/js-genai/release_docs/classes/types.GenerateContentResponseUsageMetadata.html (2026-11-22)
@@ -46,7 +34,7 @@ describe('the usage of a Gemini answer', () => {
       totalTokenCount: 4_196,
       trafficType: 'ON_DEMAND',
     })
-    expect(usage).toEqual({ ...NONE, inputTokens: 1_096, cacheReadTokens: 3_000, outputTokens: 40, reasoningTokens: 60 })
+    expect(usage).toEqual({ ...NOTHING_USED, inputTokens: 1_096, cacheReadTokens: 3_000, outputTokens: 40, reasoningTokens: 60 })
   })
 
   test('has what tools brought on the input side, beside the prompt', () => {
@@ -56,7 +44,7 @@ describe('the usage of a Gemini answer', () => {
       candidatesTokenCount: 30,
       totalTokenCount: 5_050,
     })
-    expect(usage).toEqual({ ...NONE, inputTokens: 5_020, outputTokens: 30 })
+    expect(usage).toEqual({ ...NOTHING_USED, inputTokens: 5_020, outputTokens: 30 })
   })
 
   test('counts audio as audio, and images and videos as the text that they cost', () => {
@@ -78,7 +66,7 @@ describe('the usage of a Gemini answer', () => {
       totalTokenCount: 1_100,
     })
     expect(usage).toEqual({
-      ...NONE,
+      ...NOTHING_USED,
       inputTokens: 310,
       cacheReadTokens: 300,
       inputAudioTokens: 390,
@@ -95,8 +83,8 @@ describe('the usage of a Gemini answer', () => {
       { modality: 'TEXT', tokenCount: 10 },
     ]
     const told = readGoogleUsage({ ...report, candidatesTokensDetails })
-    expect(told).toEqual({ ...NONE, inputTokens: 10, outputTokens: 10, reasoningTokens: 30, outputImageTokens: 1_290 })
-    expect(readGoogleUsage(report)).toEqual({ ...NONE, inputTokens: 10, outputTokens: 1_300, reasoningTokens: 30 })
+    expect(told).toEqual({ ...NOTHING_USED, inputTokens: 10, outputTokens: 10, reasoningTokens: 30, outputImageTokens: 1_290 })
+    expect(readGoogleUsage(report)).toEqual({ ...NOTHING_USED, inputTokens: 10, outputTokens: 1_300, reasoningTokens: 30 })
   })
 
   test.each([

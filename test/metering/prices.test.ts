@@ -12,19 +12,8 @@ import {
   unknownPriceFix,
   type PriceOverride,
 } from '../../src/metering/prices.ts'
-import type { ModelPrice, Prices, Usage } from '../../src/waist/price.ts'
-
-const nothing: Usage = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
+import type { ModelPrice, Prices } from '../../src/waist/price.ts'
+import { NOTHING_USED } from '../../src/metering/usage/totals.ts'
 
 const DAY = 86_400_000
 const at = (iso: string): (() => number) => {
@@ -88,7 +77,7 @@ describe('the price list', () => {
   })
 
   it('charges what is billed by the request', () => {
-    expect(costNanoUsd(prices.find('sonar', 'perplexity')!, { ...nothing, inputTokens: 1 })).toBe(12_000_000 + 1_000)
+    expect(costNanoUsd(prices.find('sonar', 'perplexity')!, { ...NOTHING_USED, inputTokens: 1 })).toBe(12_000_000 + 1_000)
   })
 
   it('folds image rates into the bucket their tokens are counted in', () => {
@@ -112,13 +101,13 @@ describe('cost', () => {
   it('is exact, and rounded up once', async () => {
     // 3 tokens at 37.5 nano-USD are 112.5; rounding each would give 114.
     const price = await own({ inputUsdPerMillion: '0.0375', outputUsdPerMillion: 1 })
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 3 })).toBe(113)
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 2 })).toBe(75)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 3 })).toBe(113)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 2 })).toBe(75)
   })
 
   it('matches a bill worked by hand: claude-opus-4-8 with both cache lifetimes and searches', () => {
     const usage = {
-      ...nothing,
+      ...NOTHING_USED,
       inputTokens: 10,
       cacheReadTokens: 8000,
       cacheWrite5mTokens: 1000,
@@ -132,22 +121,22 @@ describe('cost', () => {
 
   it('changes tier for the whole request beyond 271,999 input tokens of gpt-5.5, cached ones included', () => {
     const price = prices.find('gpt-5.5', 'openai')!
-    const below = { ...nothing, inputTokens: 1_999, cacheReadTokens: 270_000, outputTokens: 10 }
+    const below = { ...NOTHING_USED, inputTokens: 1_999, cacheReadTokens: 270_000, outputTokens: 10 }
     expect(costNanoUsd(price, below)).toBe(1_999 * 5_000 + 270_000 * 500 + 10 * 30_000)
     const above = { ...below, inputTokens: 2_000 }
     expect(costNanoUsd(price, above)).toBe(2_000 * 10_000 + 270_000 * 1_000 + 10 * 45_000)
   })
 
   it('is unknown for audio without a rate, and known with one', async () => {
-    const spoken = { ...nothing, inputTokens: 1, inputAudioTokens: 1 }
+    const spoken = { ...NOTHING_USED, inputTokens: 1, inputAudioTokens: 1 }
     expect(costNanoUsd(prices.find('gpt-4o-audio-preview', 'openai')!, spoken)).toBeUndefined()
-    expect(costNanoUsd(prices.find('gpt-4o', 'openai')!, { ...nothing, outputAudioTokens: 1 })).toBeUndefined()
+    expect(costNanoUsd(prices.find('gpt-4o', 'openai')!, { ...NOTHING_USED, outputAudioTokens: 1 })).toBeUndefined()
     const price = await own({ inputUsdPerMillion: 1, outputUsdPerMillion: 1, inputAudioUsdPerMillion: 40 })
     expect(costNanoUsd(price, spoken)).toBe(41_000)
   })
 
   it('is unknown for a hosted tool without a fee, and known with one, be it 0', async () => {
-    const used = { ...nothing, inputTokens: 1, toolCalls: { mcp: 2 } }
+    const used = { ...NOTHING_USED, inputTokens: 1, toolCalls: { mcp: 2 } }
     expect(costNanoUsd(prices.find('gpt-4o', 'openai')!, used)).toBeUndefined()
     expect(costNanoUsd(prices.find('gpt-4o', 'openai')!, { ...used, toolCalls: { toString: 1 } })).toBeUndefined()
     const price = await own({ inputUsdPerMillion: 1, outputUsdPerMillion: 1, toolUsdPerThousand: { mcp: 0 } })
@@ -158,7 +147,7 @@ describe('cost', () => {
     expect(picoToNanoUsd(9_007_199_254_740_991_000n)).toBe(Number.MAX_SAFE_INTEGER)
     expect(() => picoToNanoUsd(9_007_199_254_740_991_001n)).toThrow(RangeError)
     const price = await own({ inputUsdPerMillion: 1e9, outputUsdPerMillion: 1 })
-    expect(() => costNanoUsd(price, { ...nothing, inputTokens: 10_000_000 })).toThrow(RangeError)
+    expect(() => costNanoUsd(price, { ...NOTHING_USED, inputTokens: 10_000_000 })).toThrow(RangeError)
   })
 
   const count = fc.integer({ min: 0, max: 400_000 })
@@ -174,7 +163,13 @@ describe('cost', () => {
     const writes = price.rates.tokens.cacheWrite5mTokens!.pico !== price.rates.tokens.inputTokens!.pico
     fc.assert(
       fc.property(count, count, count, count, count, fc.integer({ min: 0, max: 9 }), (text, read, short, long, output, searches) => {
-        const usage = { ...nothing, inputTokens: text, cacheReadTokens: read, outputTokens: output, toolCalls: { web_search: searches } }
+        const usage = {
+          ...NOTHING_USED,
+          inputTokens: text,
+          cacheReadTokens: read,
+          outputTokens: output,
+          toolCalls: { web_search: searches },
+        }
         const written = writes ? { cacheWrite5mTokens: short, cacheWrite1hTokens: long } : {}
         const listed = calcPrice(
           {

@@ -6,23 +6,11 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { costNanoUsd, loadPrices } from '../../src/metering/prices.ts'
 import { readInvocationHeaders } from '../../src/metering/usage/bedrock.ts'
 import { USAGE_READERS, type UsageEndpoint, type UsageReader } from '../../src/metering/usage/readers.ts'
-import { INPUT_BUCKETS, OUTPUT_BUCKETS, totalTokens } from '../../src/metering/usage/totals.ts'
+import { NOTHING_USED, INPUT_BUCKETS, OUTPUT_BUCKETS, totalTokens } from '../../src/metering/usage/totals.ts'
 import type { Prices, Usage } from '../../src/waist/price.ts'
 import { COMPATIBLE_SAMPLES } from './samples/compatible.ts'
 import { OPENAI_SAMPLES } from './samples/openai.ts'
 import { OTHER_SAMPLES } from './samples/other.ts'
-
-const nothing: Usage = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
 
 const samples = [...OPENAI_SAMPLES, ...COMPATIBLE_SAMPLES, ...OTHER_SAMPLES]
 
@@ -44,8 +32,8 @@ beforeAll(async () => {
 describe.each(samples)('$name', ({ reader, answer, used, total, bill }) => {
   test('is read into buckets that add up to the total of the provider', () => {
     const usage = USAGE_READERS[reader](answer)
-    expect(usage).toEqual({ ...nothing, ...used })
-    expect(totalTokens(usage!)).toBe(total ?? totalTokens({ ...nothing, ...used }))
+    expect(usage).toEqual({ ...NOTHING_USED, ...used })
+    expect(totalTokens(usage!)).toBe(total ?? totalTokens({ ...NOTHING_USED, ...used }))
   })
 
   test('costs what its bill by hand says, to the nano-dollar', () => {
@@ -109,7 +97,7 @@ const wrong = fc.oneof(
 )
 
 describe.each(everyReader)('the reader of $name', ({ read, answers }) => {
-  test('makes a measurement or nothing of an answer with wrong values in it, and never throws', () => {
+  test('makes a measurement or NOTHING_USED of an answer with wrong values in it, and never throws', () => {
     const broken = fc
       .constantFrom(...answers)
       .chain((answer) =>
@@ -127,7 +115,7 @@ describe.each(everyReader)('the reader of $name', ({ read, answers }) => {
     )
   })
 
-  test('makes a measurement or nothing of anything at all', () => {
+  test('makes a measurement or NOTHING_USED of anything at all', () => {
     fc.assert(
       fc.property(fc.anything(), (thing) => {
         expect(isSound(read(thing))).toBe(true)
@@ -157,7 +145,7 @@ describe.each(everyReader)('the reader of $name', ({ read, answers }) => {
     }
   })
 
-  test('finds nothing where there is no usage yet, as in the events before the last', () => {
+  test('finds NOTHING_USED where there is no usage yet, as in the events before the last', () => {
     for (const partial of [
       undefined,
       null,
@@ -251,7 +239,7 @@ describe('what is not said', () => {
     ['a share of a call with a key of your own', { cost: 0.5, is_byok: true, cost_details: { upstream_inference_cost: null } }],
     ['two costs that may or may not be one', { cost: 0.5, cost_details: { upstream_inference_cost: 0.4 } }],
   ])('is not stated: %s', (_, fields) => {
-    expect(USAGE_READERS.chat(chat(fields))).toEqual({ ...nothing, inputTokens: 10, outputTokens: 5 })
+    expect(USAGE_READERS.chat(chat(fields))).toEqual({ ...NOTHING_USED, inputTokens: 10, outputTokens: 5 })
   })
 
   test('in a float is rounded up, and no further', () => {
@@ -269,7 +257,7 @@ describe('the headers of InvokeModel', () => {
   test('are read as its metrics', () => {
     const counts = { input: '12', output: '34', 'cache-read-input': '56', 'cache-write-input': '78' }
     expect(readInvocationHeaders(headers(counts))).toEqual({
-      ...nothing,
+      ...NOTHING_USED,
       inputTokens: 12,
       cacheReadTokens: 56,
       cacheWrite1hTokens: 78,

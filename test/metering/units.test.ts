@@ -6,19 +6,8 @@ import { modelCall, type ModelCall } from '../../integrations/common/model-call.
 import { memoryStore, openKernel } from '../../src/index.ts'
 import { costNanoUsd, costSource, loadPrices, unitFees, unknownPriceFix, type PriceOverride } from '../../src/metering/prices.ts'
 import { paidKey, worstAmounts, type RequestBound } from '../../src/metering/worst-case/bound.ts'
-import type { ModelPrice, Prices, Unit, Usage } from '../../src/waist/price.ts'
-
-const nothing: Usage = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
+import type { ModelPrice, Prices, Unit } from '../../src/waist/price.ts'
+import { NOTHING_USED } from '../../src/metering/usage/totals.ts'
 
 /** A request that is billed by units only. */
 const byUnit = (units: Readonly<Partial<Record<Unit, number>>>): RequestBound => ({
@@ -51,46 +40,46 @@ describe('a unit', () => {
     ['searches', { usdPerThousandSearches: 2 }, 5, 10_000_000n],
   ])('%s costs what its field says, to the nano-dollar', async (unit, override, count, nano) => {
     const price = await own(override)
-    expect(costNanoUsd(price, { ...nothing, units: { [unit]: count } })).toBe(Number(nano))
+    expect(costNanoUsd(price, { ...NOTHING_USED, units: { [unit]: count } })).toBe(Number(nano))
     expect(worstAmounts(byUnit({ [unit]: count }), price).fixed.usd).toBe(Number(nano))
   })
 
   test('without a price leaves the call unpriced, before and after it', async () => {
     const price = await own({ usdPerImage: 1 })
-    expect(costNanoUsd(price, { ...nothing, units: { images: 1, pages: 1 } })).toBeUndefined()
+    expect(costNanoUsd(price, { ...NOTHING_USED, units: { images: 1, pages: 1 } })).toBeUndefined()
     expect(worstAmounts(byUnit({ pages: 1 }), price).fixed).toEqual({ tokens: 0, calls: 1 })
-    expect(costNanoUsd(price, { ...nothing, units: { pages: 0, images: 1 } })).toBe(1_000_000_000)
+    expect(costNanoUsd(price, { ...NOTHING_USED, units: { pages: 0, images: 1 } })).toBe(1_000_000_000)
     expect(unitFees(price.rates.units, { toString: 1 } as object)).toBeUndefined()
   })
 
   test('priced alone leaves tokens unpriced', async () => {
     const price = await own({ usdPerImage: 1 })
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 1, units: { images: 1 } })).toBeUndefined()
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 1, units: { images: 1 } })).toBeUndefined()
     expect(worstAmounts({ ...byUnit({ images: 1 }), inputTokens: 1 }, price).fixed.usd).toBeUndefined()
     expect(worstAmounts({ ...byUnit({ images: 1 }), outputTokensPerChoice: 1 }, price).fixed.usd).toBeUndefined()
   })
 
   test('is paid beside tokens where a price has both', async () => {
     const price = await own({ inputUsdPerMillion: 1, outputUsdPerMillion: 0, usdPerThousandPages: 4 })
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 10, units: { pages: 2 } })).toBe(10_000 + 8_000_000)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 10, units: { pages: 2 } })).toBe(10_000 + 8_000_000)
   })
 
   test('of the list is exact: an hour of whisper-large-v3 at Groq costs $0.111, and whisper-1 $0.006 a minute', () => {
     const groq = prices.find('whisper-large-v3', 'groq')!
-    expect(costNanoUsd(groq, { ...nothing, units: { audioMs: 3_600_000 } })).toBe(111_000_000)
-    expect(costNanoUsd(groq, { ...nothing, units: { audioMs: 1 } })).toBe(31)
-    expect(costNanoUsd(prices.find('whisper-1', 'openai')!, { ...nothing, units: { audioMs: 60_000 } })).toBe(6_000_000)
+    expect(costNanoUsd(groq, { ...NOTHING_USED, units: { audioMs: 3_600_000 } })).toBe(111_000_000)
+    expect(costNanoUsd(groq, { ...NOTHING_USED, units: { audioMs: 1 } })).toBe(31)
+    expect(costNanoUsd(prices.find('whisper-1', 'openai')!, { ...NOTHING_USED, units: { audioMs: 60_000 } })).toBe(6_000_000)
   })
 
   test('with two prices in the list costs the dearer: annotated pages', () => {
-    expect(costNanoUsd(prices.find('mistral-ocr-2505', 'mistral')!, { ...nothing, units: { pages: 1_000 } })).toBe(3_000_000_000)
+    expect(costNanoUsd(prices.find('mistral-ocr-2505', 'mistral')!, { ...NOTHING_USED, units: { pages: 1_000 } })).toBe(3_000_000_000)
   })
 
   test('never costs less than its exact share, and not a nano-dollar more', async () => {
     const price = await own({ usdPerAudioMinute: '0.0061' })
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 1e12 }), (ms) => {
-        const cost = BigInt(costNanoUsd(price, { ...nothing, units: { audioMs: ms } })!)
+        const cost = BigInt(costNanoUsd(price, { ...NOTHING_USED, units: { audioMs: ms } })!)
         const exact = 6_100_000n * BigInt(ms)
         expect(cost * 60_000n >= exact && (cost - 1n) * 60_000n < exact).toBe(true)
       }),
@@ -99,7 +88,7 @@ describe('a unit', () => {
 
   test('costs a nano-dollar more as soon as its share is beyond one, by however little', async () => {
     const price = await own({ usdPerMillionCharacters: '0.0000000005' })
-    const costs = [2_000_000, 2_000_001].map((characters) => costNanoUsd(price, { ...nothing, units: { characters } }))
+    const costs = [2_000_000, 2_000_001].map((characters) => costNanoUsd(price, { ...NOTHING_USED, units: { characters } }))
     expect(costs).toEqual([1, 2])
   })
 
@@ -124,31 +113,33 @@ describe('image tokens', () => {
 
   test('cost their own rate where the provider tells them from text', async () => {
     const price = await own(both)
-    const told = { ...nothing, inputTokens: 100, inputImageTokens: 10, outputTokens: 7, outputImageTokens: 3 }
+    const told = { ...NOTHING_USED, inputTokens: 100, inputImageTokens: 10, outputTokens: 7, outputImageTokens: 3 }
     expect(costNanoUsd(price, told)).toBe(100 * 5_000 + 10 * 10_000 + 7 * 20_000 + 3 * 40_000)
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 100, inputImageTokens: 0, outputTokens: 7, outputImageTokens: 0 })).toBe(640_000)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 100, inputImageTokens: 0, outputTokens: 7, outputImageTokens: 0 })).toBe(
+      640_000,
+    )
   })
 
   test('are assumed where it does not', async () => {
     const price = await own(both)
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 100, outputTokens: 7 })).toBe(100 * 10_000 + 7 * 40_000)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 100, outputTokens: 7 })).toBe(100 * 10_000 + 7 * 40_000)
     expect(price.rates.tokens.cacheReadTokens?.pico).toBe(10_000_000n)
     expect(price.rates.tokens.reasoningTokens?.pico).toBe(20_000_000n)
   })
 
   test('cost what text does where a price does not tell them apart', async () => {
     const price = await own({ inputUsdPerMillion: 5, outputUsdPerMillion: 20 })
-    expect(costNanoUsd(price, { ...nothing, inputImageTokens: 10, outputImageTokens: 3 })).toBe(110_000)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputImageTokens: 10, outputImageTokens: 3 })).toBe(110_000)
   })
 
   test('count for the tier of a long context', () => {
     const price = prices.find('gpt-5.5', 'openai')!
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 1, inputImageTokens: 271_999 })).toBe(272_000 * 10_000)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 1, inputImageTokens: 271_999 })).toBe(272_000 * 10_000)
   })
 
   test('have their own rates in the list: gpt-image-1.5', () => {
     const price = prices.find('gpt-image-1.5', 'openai')!
-    const told = { ...nothing, inputTokens: 50, inputImageTokens: 40, outputTokens: 20, outputImageTokens: 10 }
+    const told = { ...NOTHING_USED, inputTokens: 50, inputImageTokens: 40, outputTokens: 20, outputImageTokens: 10 }
     expect(costNanoUsd(price, told)).toBe(50 * 5_000 + 40 * 8_000 + 20 * 10_000 + 10 * 32_000)
   })
 })
@@ -156,10 +147,10 @@ describe('image tokens', () => {
 describe('a cost that the provider states', () => {
   test('is the bill, and the record says so', () => {
     const price = prices.find('gpt-4o', 'openai')!
-    const stated = { ...nothing, inputTokens: 1_000_000, toolCalls: { unknown: 1 }, statedNanoUsd: 17 }
+    const stated = { ...NOTHING_USED, inputTokens: 1_000_000, toolCalls: { unknown: 1 }, statedNanoUsd: 17 }
     expect(costNanoUsd(price, stated)).toBe(17)
     expect(costSource(price, stated)).toBe('stated by the provider (genai-prices 0.1.8 openai/gpt-4o)')
-    expect(costSource(price, nothing)).toBe('genai-prices 0.1.8 openai/gpt-4o')
+    expect(costSource(price, NOTHING_USED)).toBe('genai-prices 0.1.8 openai/gpt-4o')
   })
 })
 
@@ -176,7 +167,7 @@ describe('tiers at a discount', () => {
     const half = { inputUsdPerMillion: '2.5', outputUsdPerMillion: 15, asOf: '2026-11-20' }
     const list = await loadPrices({ overrides: { [`gpt-5.5@${tier}`]: half } })
     const price = list.find(paidKey('gpt-5.5', tier), 'openai')!
-    expect(costNanoUsd(price, { ...nothing, inputTokens: 2, outputTokens: 2 })).toBe(35_000)
+    expect(costNanoUsd(price, { ...NOTHING_USED, inputTokens: 2, outputTokens: 2 })).toBe(35_000)
     expect(price.source).toBe('override 2026-11-20')
     expect(list.find('gpt-5.5', 'openai')!.source).toContain('genai-prices')
   })
@@ -203,7 +194,7 @@ describe('a call that is billed by units', () => {
       smallest: { usd: 240_000_000, tokens: 0, calls: 1 },
       priceSource: 'override 2026-11-20',
     })
-    expect(call.used({ ...nothing, units: { images: 1 } })).toEqual({
+    expect(call.used({ ...NOTHING_USED, units: { images: 1 } })).toEqual({
       amounts: { usd: 120_000_000, tokens: 0, calls: 1 },
       priceSource: 'override 2026-11-20',
     })
@@ -225,7 +216,7 @@ describe('the tier that answered', () => {
     const scope = kernel.scope({ agent: 'a', task: 't', budget: 'acme' })
     const bound = { ...byUnit({}), model: 'gpt-5.5', inputTokens: 100, outputTokensPerChoice: 10 }
     const call = (await modelCall(scope, { id: 'gpt-5.5', serviceTier: 'flex' }, 'hi', () => bound, { provider: 'openai' }))!
-    const usage = { ...nothing, inputTokens: 100, outputTokens: 10 }
+    const usage = { ...NOTHING_USED, inputTokens: 100, outputTokens: 10 }
     expect(call.action.worst?.['usd']).toBe(100 * 5_000)
     expect(call.used(usage, 'flex')).toEqual({
       amounts: { usd: 100 * 2_500 + 10 * 15_000, tokens: 110, calls: 1 },

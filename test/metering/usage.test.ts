@@ -2,20 +2,8 @@ import * as fc from 'fast-check'
 import { describe, expect, it, test } from 'vitest'
 import { readAiSdkUsage } from '../../src/metering/usage/ai-sdk.ts'
 import { readChatUsage, readResponsesUsage } from '../../src/metering/usage/openai.ts'
-import { totalInputTokens, totalTokens } from '../../src/metering/usage/totals.ts'
+import { NOTHING_USED, totalInputTokens, totalTokens } from '../../src/metering/usage/totals.ts'
 import type { Usage } from '../../src/waist/price.ts'
-
-const nothing: Usage = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
 
 const buckets = (usage: Usage): number[] => Object.values(usage).filter((value) => typeof value === 'number')
 
@@ -73,7 +61,7 @@ describe('OpenAI chat completions', () => {
   }
 
   it('takes cached tokens out of the prompt that includes them', () => {
-    expect(readChatUsage(gpt4o)).toEqual({ ...nothing, inputTokens: 86, cacheReadTokens: 1920, outputTokens: 300 })
+    expect(readChatUsage(gpt4o)).toEqual({ ...NOTHING_USED, inputTokens: 86, cacheReadTokens: 1920, outputTokens: 300 })
   })
 
   it('refuses more cached tokens than the prompt has', () => {
@@ -82,7 +70,7 @@ describe('OpenAI chat completions', () => {
 
   it('takes reasoning out of the completion that includes it', () => {
     const usage = { prompt_tokens: 20, completion_tokens: 500, total_tokens: 520, completion_tokens_details: { reasoning_tokens: 448 } }
-    expect(readChatUsage(usage)).toEqual({ ...nothing, inputTokens: 20, outputTokens: 52, reasoningTokens: 448 })
+    expect(readChatUsage(usage)).toEqual({ ...NOTHING_USED, inputTokens: 20, outputTokens: 52, reasoningTokens: 448 })
   })
 
   it('refuses more reasoning than the completion has, when the total does not say that it came on top', () => {
@@ -93,7 +81,7 @@ describe('OpenAI chat completions', () => {
 
   it('adds the reasoning that xAI leaves out of the completion, as its total shows', () => {
     const usage = { prompt_tokens: 32, completion_tokens: 9, total_tokens: 135, completion_tokens_details: { reasoning_tokens: 94 } }
-    expect(readChatUsage(usage)).toEqual({ ...nothing, inputTokens: 32, outputTokens: 9, reasoningTokens: 94 })
+    expect(readChatUsage(usage)).toEqual({ ...NOTHING_USED, inputTokens: 32, outputTokens: 9, reasoningTokens: 94 })
   })
 
   it('refuses a total that is neither the sum nor the sum with reasoning', () => {
@@ -109,13 +97,19 @@ describe('OpenAI chat completions', () => {
       prompt_tokens_details: { cached_tokens: 0, audio_tokens: 100, text_tokens: 20 },
       completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 200, text_tokens: 60 },
     }
-    expect(readChatUsage(usage)).toEqual({ ...nothing, inputTokens: 20, inputAudioTokens: 100, outputTokens: 60, outputAudioTokens: 200 })
+    expect(readChatUsage(usage)).toEqual({
+      ...NOTHING_USED,
+      inputTokens: 20,
+      inputAudioTokens: 100,
+      outputTokens: 60,
+      outputAudioTokens: 200,
+    })
   })
 
   it('counts cached audio once, as audio', () => {
     const details = { cached_tokens: 80, audio_tokens: 100, cached_tokens_details: { audio_tokens: 60, text_tokens: 20 } }
     const usage = readChatUsage({ prompt_tokens: 130, completion_tokens: 1, prompt_tokens_details: details })
-    expect(usage).toEqual({ ...nothing, inputTokens: 10, cacheReadTokens: 20, inputAudioTokens: 100, outputTokens: 1 })
+    expect(usage).toEqual({ ...NOTHING_USED, inputTokens: 10, cacheReadTokens: 20, inputAudioTokens: 100, outputTokens: 1 })
   })
 
   it('refuses more cached audio than there is in the cache', () => {
@@ -124,7 +118,7 @@ describe('OpenAI chat completions', () => {
   })
 
   it('reads embeddings, which have no output, by their total', () => {
-    expect(readChatUsage({ prompt_tokens: 8, total_tokens: 8 })).toEqual({ ...nothing, inputTokens: 8 })
+    expect(readChatUsage({ prompt_tokens: 8, total_tokens: 8 })).toEqual({ ...NOTHING_USED, inputTokens: 8 })
   })
 
   it('refuses a prompt whose completion got lost', () => {
@@ -140,7 +134,7 @@ describe('OpenAI chat completions', () => {
       prompt_tokens_details: null,
       completion_tokens_details: null,
     }
-    expect(readChatUsage(usage)).toEqual({ ...nothing, inputTokens: 3, outputTokens: 4 })
+    expect(readChatUsage(usage)).toEqual({ ...NOTHING_USED, inputTokens: 3, outputTokens: 4 })
   })
 
   it('counts searches that a gateway reports', () => {
@@ -201,7 +195,7 @@ describe('OpenAI Responses', () => {
     total_tokens: 10_200,
   }
   const read = {
-    ...nothing,
+    ...NOTHING_USED,
     inputTokens: 2856,
     cacheReadTokens: 4096,
     cacheWrite5mTokens: 2048,
@@ -253,7 +247,7 @@ describe('OpenAI Responses', () => {
       input_tokens_details: { cached_tokens: 2, orchestration_input_tokens: 30, orchestration_input_cached_tokens: 3 },
       output_tokens_details: { orchestration_output_tokens: 6 },
     }
-    expect(readResponsesUsage(fugu)).toEqual({ ...nothing, inputTokens: 45, cacheReadTokens: 5, outputTokens: 13 })
+    expect(readResponsesUsage(fugu)).toEqual({ ...NOTHING_USED, inputTokens: 45, cacheReadTokens: 5, outputTokens: 13 })
     expect(readResponsesUsage({ ...fugu, total_tokens: 66 })).toBeUndefined()
   })
 })
@@ -289,7 +283,7 @@ describe('AI SDK', () => {
 
   it('reads an Anthropic model: lifetimes of cache writes and searches come from raw', () => {
     expect(readAiSdkUsage(anthropic)).toEqual({
-      ...nothing,
+      ...NOTHING_USED,
       inputTokens: 10,
       cacheReadTokens: 8000,
       cacheWrite5mTokens: 1000,
@@ -318,14 +312,20 @@ describe('AI SDK', () => {
         cacheTokensDetails: [{ modality: 'AUDIO', tokenCount: 50 }],
       },
     }
-    expect(readAiSdkUsage(google)).toEqual({ ...nothing, inputTokens: 100, inputAudioTokens: 200, outputTokens: 30, reasoningTokens: 60 })
+    expect(readAiSdkUsage(google)).toEqual({
+      ...NOTHING_USED,
+      inputTokens: 100,
+      inputAudioTokens: 200,
+      outputTokens: 30,
+      reasoningTokens: 60,
+    })
     expect(readAiSdkUsage({ ...google, raw: { promptTokensDetails: 'AUDIO' } })).toBeUndefined()
   })
 
   it('makes do with parts when a provider gives no totals', () => {
     const usage = { inputTokens: { noCache: 5, cacheRead: 6 }, outputTokens: { text: 7, reasoning: 8 } }
     const read = readAiSdkUsage(usage)
-    expect(read).toEqual({ ...nothing, inputTokens: 5, cacheReadTokens: 6, outputTokens: 7, reasoningTokens: 8 })
+    expect(read).toEqual({ ...NOTHING_USED, inputTokens: 5, cacheReadTokens: 6, outputTokens: 7, reasoningTokens: 8 })
   })
 
   it('refuses parts larger than their totals, and totals that are missing with their parts', () => {

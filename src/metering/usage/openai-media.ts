@@ -4,18 +4,7 @@ import type { Usage } from '../../waist/price.ts'
 import { asFields, count, makeDisjoint, required, type Fields, type Report } from './disjoint.ts'
 import { audioMs } from './duration.ts'
 import { statedCost } from './stated.ts'
-
-const NOTHING: Usage = {
-  inputTokens: 0,
-  cacheReadTokens: 0,
-  cacheWrite5mTokens: 0,
-  cacheWrite1hTokens: 0,
-  outputTokens: 0,
-  reasoningTokens: 0,
-  inputAudioTokens: 0,
-  outputAudioTokens: 0,
-  toolCalls: {},
-}
+import { NOTHING_USED } from './totals.ts'
 
 /**
  * Reads the answer of an images endpoint, or the event that completes a streamed one: the `usage` of the gpt-image models,
@@ -29,7 +18,7 @@ export function readImagesAnswer(answer: unknown): Usage | undefined {
   if (fields === undefined) return undefined
   if (fields['usage'] != null) return readImagesUsage(fields['usage'])
   const { data } = fields
-  return Array.isArray(data) && data.length > 0 ? { ...NOTHING, units: { images: data.length } } : undefined
+  return Array.isArray(data) && data.length > 0 ? { ...NOTHING_USED, units: { images: data.length } } : undefined
 }
 
 function readImagesUsage(usage: unknown): Usage | undefined {
@@ -78,7 +67,7 @@ export function readTranscriptionUsage(usage: unknown): Usage | undefined {
   if (fields === undefined) return undefined
   if (fields['type'] === 'duration') {
     const ms = audioMs(fields['seconds'])
-    return ms === undefined || ms === 0 ? undefined : { ...NOTHING, units: { audioMs: ms } }
+    return ms === undefined || ms === 0 ? undefined : { ...NOTHING_USED, units: { audioMs: ms } }
   }
   const details = asFields(fields['input_token_details'] ?? {})
   if (fields['type'] !== 'tokens' || details === undefined) return undefined

@@ -15,6 +15,19 @@ export const INPUT_BUCKETS: readonly TokenBucket[] = [
 /** The buckets of the output side. */
 export const OUTPUT_BUCKETS: readonly TokenBucket[] = ['outputTokens', 'reasoningTokens', 'outputAudioTokens', 'outputImageTokens']
 
+/** A usage of nothing, to be filled in; by itself it is no measurement. */
+export const NOTHING_USED: Usage = {
+  inputTokens: 0,
+  cacheReadTokens: 0,
+  cacheWrite5mTokens: 0,
+  cacheWrite1hTokens: 0,
+  outputTokens: 0,
+  reasoningTokens: 0,
+  inputAudioTokens: 0,
+  outputAudioTokens: 0,
+  toolCalls: {},
+}
+
 /** Tokens of the input side, cached or not. */
 export function totalInputTokens(usage: Usage): number {
   return INPUT_BUCKETS.reduce((sum, bucket) => sum + (usage[bucket] ?? 0), 0)
