@@ -50,6 +50,7 @@ for (; asked < 100; asked++) {
   try {
     const { finalOutput, lastAgent } = await runner.run(triage, 'I was charged twice.')
     if (asked === 0) console.log(`${lastAgent?.name} answers: ${finalOutput}`)
+    console.log(`Ticket ${asked + 1} is done, ${formatUsd(provider.bill().nanoUsd)} are billed.`)
   } catch (error) {
     const refusal = findRefusal(error)
     if (refusal === undefined) throw error
