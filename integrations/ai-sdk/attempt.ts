@@ -1,9 +1,8 @@
 // One attempt of a model of the AI SDK under its hold: the hold travels in the task, and ends with the attempt's error.
 
 import { withAmbient } from '../../src/lib/ambient.ts'
-import { findRefusal } from '../../src/lib/errors.ts'
 import type { Hold } from '../../src/waist/hold.ts'
-import { faultOf, isNeverSent, isUnbilled } from '../transport/exchange.ts'
+import { endFailedCall } from '../common/failed-call.ts'
 
 /** Options of every guarded model. */
 export interface AttemptOptions {
@@ -16,12 +15,6 @@ export async function attempt<T>(hold: Hold, { unbilledStatuses }: AttemptOption
   try {
     return await withAmbient({ hold }, send)
   } catch (error) {
-    const refusal = findRefusal(error)
-    const status = (error as { statusCode?: unknown } | undefined)?.statusCode
-    if (refusal !== undefined) await hold.release('the transport guard refused it')
-    else if (typeof status === 'number' && isUnbilled(status, unbilledStatuses)) await hold.release(`status ${status} is not billed`)
-    else if (isNeverSent(error)) await hold.release('never sent')
-    else await hold.charge(`it failed: ${faultOf(error)}`)
-    throw refusal ?? error
+    throw await endFailedCall(hold, error, unbilledStatuses)
   }
 }

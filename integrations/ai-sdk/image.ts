@@ -7,7 +7,7 @@ import { readAiSdkUsage } from '../../src/metering/usage/ai-sdk.ts'
 import { boundFacts, unmetered, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
 import type { Hold } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
-import { modelCall, type ModelCall } from '../common/model-call.ts'
+import { answerOf, modelCall, type ModelCall } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { attempt, type AttemptOptions } from './attempt.ts'
 import { wireBytes } from './prompt.ts'
@@ -77,7 +77,7 @@ async function settle({ scope, hold, call }: Held, reported: Awaited<ReturnType<
   const { inputTokens: total, outputTokens } = reported ?? {}
   const usage = readAiSdkUsage({ inputTokens: { total }, outputTokens: { total: outputTokens } })
   const used = usage === undefined ? undefined : call.used(usage)
-  if (used !== undefined) return hold.settle(used.amounts, used.priceSource === undefined ? {} : { priceSource: used.priceSource })
+  if (used !== undefined) return hold.settle(used.amounts, answerOf(used))
   if (hold.state !== 'held') return
   await hold.charge('the answer has no usage that could be priced')
   const message = `Images of \`${call.action.resource}\` came without usage and were charged at their worst case.`

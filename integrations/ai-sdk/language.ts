@@ -15,7 +15,7 @@ import { boundFacts } from '../../src/metering/worst-case/bound.ts'
 import type { Hold } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { cutWith } from '../common/cut-with.ts'
-import { modelCall, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
+import { answerOf, modelCall, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { createCallCounter, tierOf, type CallCounter } from './answer.ts'
 import { attempt, type AttemptOptions } from './attempt.ts'
@@ -142,11 +142,7 @@ async function settle(held: Held, { usage: reported, responseId, serviceTier, pr
   const usage = readAiSdkUsage(reported, calls)
   const used = usage === undefined || calls === undefined ? undefined : call.used(usage, serviceTier)
   if (used !== undefined) {
-    const { amounts, priceSource } = used
-    return hold.settle(amounts, {
-      ...(responseId === undefined ? {} : { responseId }),
-      ...(priceSource === undefined ? {} : { priceSource }),
-    })
+    return hold.settle(used.amounts, answerOf(used, responseId))
   }
   // Ended already: its HTTP attempt read the usage that the framework lost.
   if (hold.state !== 'held') return

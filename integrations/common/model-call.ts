@@ -9,6 +9,7 @@ import { costNanoUsd, costSource, unknownPriceFix } from '../../src/metering/pri
 import { totalTokens } from '../../src/metering/usage/totals.ts'
 import { paidKey, priceKey, worstAmounts, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
 import type { Action } from '../../src/waist/action.ts'
+import type { Answer } from '../../src/waist/hold.ts'
 import type { ModelPrice, Unit, Usage } from '../../src/waist/price.ts'
 import type { Scope } from '../../src/waist/scope.ts'
 
@@ -86,6 +87,11 @@ export async function modelCall(
       return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: costSource(paid!, usage) }
     },
   }
+}
+
+/** What is told of an answer with its hold. */
+export function answerOf({ priceSource }: { readonly priceSource?: string | undefined }, responseId?: string): Answer {
+  return { ...(responseId === undefined ? {} : { responseId }), ...(priceSource === undefined ? {} : { priceSource }) }
 }
 
 /** A usage that costs more than any amount can be is no measurement, and no reason to withhold the answer. */

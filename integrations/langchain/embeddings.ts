@@ -3,14 +3,13 @@
 
 import { AsyncCaller } from '@langchain/core/utils/async_caller'
 import { withAmbient } from '../../src/lib/ambient.ts'
-import { findRefusal } from '../../src/lib/errors.ts'
 import { sha256 } from '../../src/lib/ids.ts'
 import { costNanoUsd, unknownPriceFix } from '../../src/metering/prices.ts'
 import type { Action } from '../../src/waist/action.ts'
 import type { Usage } from '../../src/waist/price.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { scopeOf } from '../common/scope-source.ts'
-import { faultOf, isNeverSent, isUnbilled } from '../transport/exchange.ts'
+import { endFailedCall } from '../common/failed-call.ts'
 import { guardFetch } from '../transport/guard-fetch.ts'
 import { contextOfNow, fetchUnder, type GuardModelOptions } from './shared.ts'
 import { twin } from '../langgraph/twin.ts'
@@ -100,12 +99,7 @@ async function embed<T>(
     // It pays for these texts; whatever else runs below takes a hold of its own.
     result = await withAmbient({ hold: undefined }, fn)
   } catch (error) {
-    const { status } = (error ?? {}) as { readonly status?: unknown }
-    if (findRefusal(error) !== undefined) await hold.release('it was refused')
-    else if (typeof status === 'number' && isUnbilled(status, options.unbilledStatuses))
-      await hold.release(`status ${status} is not billed`)
-    else if (isNeverSent(error)) await hold.release('never sent')
-    else await hold.charge(`it failed: ${faultOf(error)}`)
+    await endFailedCall(hold, error, options.unbilledStatuses)
     throw error
   }
   await hold.charge('its package reports no usage')

@@ -8,7 +8,7 @@ import { boundFacts } from '../../src/metering/worst-case/bound.ts'
 import type { Amounts } from '../../src/lib/amounts.ts'
 import type { Answer, Hold } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
-import { faultOf, isNeverSent, isUnbilled } from '../transport/exchange.ts'
+import { endFailedCall } from '../common/failed-call.ts'
 import { readAnswer, type LangChainAnswer } from './answer.ts'
 import { INSIDE, type Inside, type WatchedRequest } from './inside.ts'
 import { observedHeld } from './observer.ts'
@@ -16,7 +16,7 @@ import { boundCall, clampedSettings, withOwnMaximum, type BoundableRequest, type
 import { contextOfNow, copyOf, isGuarded, isOpenAiLike, type GuardModelOptions, type OpenAiLikeModel } from './shared.ts'
 import { callingAlone, carrying, recapOf } from './unseen.ts'
 import { MAX_NOTICE_BYTES, withNotice, type EndingOptions } from './wrap-up.ts'
-import { modelCall, type ModelCall } from '../common/model-call.ts'
+import { answerOf, modelCall, type ModelCall } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { guardFetch, unguarded } from '../transport/guard-fetch.ts'
 
@@ -224,7 +224,7 @@ async function run<T>(held: Held, unbilledStatuses: readonly number[] | undefine
     result = await send()
   } catch (error) {
     if (held.seen || held.begun.times === 0) await letGo(held)
-    else await endFailed(held.hold, error, unbilledStatuses)
+    else await endFailedCall(held.hold, error, unbilledStatuses)
     throw error
   }
   await endAnswered(held, readAnswer(result))
@@ -263,16 +263,7 @@ async function endUnseen(held: Held, answer: LangChainAnswer): Promise<void> {
 function usedOf({ call }: Held, { usage, serviceTier, responseId }: LangChainAnswer): { amounts: Amounts; answer: Answer } | undefined {
   const used = usage === undefined ? undefined : call.used(usage, serviceTier)
   if (used === undefined) return undefined
-  const { amounts, priceSource } = used
-  return { amounts, answer: { ...(responseId === undefined ? {} : { responseId }), ...(priceSource === undefined ? {} : { priceSource }) } }
-}
-
-async function endFailed(hold: Hold, error: unknown, unbilledStatuses: readonly number[] | undefined): Promise<void> {
-  const { status } = (error ?? {}) as { readonly status?: unknown }
-  if (findRefusal(error) !== undefined) await hold.release('it was refused')
-  else if (typeof status === 'number' && isUnbilled(status, unbilledStatuses)) await hold.release(`status ${status} is not billed`)
-  else if (isNeverSent(error)) await hold.release('never sent')
-  else await hold.charge(`it failed: ${faultOf(error)}`)
+  return { amounts: used.amounts, answer: answerOf(used, responseId) }
 }
 
 const warned = new Set<string>()

@@ -8,10 +8,10 @@ import { sha256 } from '../../src/lib/ids.ts'
 import { boundFacts } from '../../src/metering/worst-case/bound.ts'
 import type { Hold } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
-import { modelCall, type ModelCall } from '../common/model-call.ts'
+import { endFailedCall } from '../common/failed-call.ts'
+import { answerOf, modelCall, type ModelCall } from '../common/model-call.ts'
 import { hadNoRetries, isGuardedBelow, markUnseen } from '../common/sdk-retries.ts'
 import { wrapOpenAI, type GuardOptions } from '../openai.ts'
-import { faultOf, isNeverSent, isUnbilled } from '../transport/exchange.ts'
 import { unguarded } from '../transport/guard-fetch.ts'
 import { readAnswer, type AgentsAnswer } from './answer.ts'
 import { payingScope } from './frame.ts'
@@ -275,14 +275,8 @@ async function letGo(hold: Hold): Promise<void> {
 async function endFailed({ hold }: Held, error: unknown, { unbilledStatuses }: GuardModelOptions): Promise<unknown> {
   noteRefusal(error)
   await letGo(hold)
-  const refusal = findRefusal(error)
-  if (hadNoRetries(hold)) warnOfRetries(refusal)
-  const { status } = (error ?? {}) as { readonly status?: unknown }
-  if (refusal !== undefined) await hold.release('the transport guard refused it')
-  else if (typeof status === 'number' && isUnbilled(status, unbilledStatuses)) await hold.release(`status ${status} is not billed`)
-  else if (isNeverSent(error)) await hold.release('never sent')
-  else await hold.charge(`it failed: ${faultOf(error)}`)
-  return refusal ?? error
+  if (hadNoRetries(hold)) warnOfRetries(findRefusal(error))
+  return endFailedCall(hold, error, unbilledStatuses)
 }
 
 let hasWarned = false
@@ -302,11 +296,7 @@ async function settle({ scope, hold, call }: Held, { usage, responseId, serviceT
   if (hold.state === 'released') return
   const used = usage === undefined ? undefined : call.used(usage, serviceTier)
   if (used !== undefined) {
-    const { amounts, priceSource } = used
-    return hold.settle(amounts, {
-      ...(responseId === undefined ? {} : { responseId }),
-      ...(priceSource === undefined ? {} : { priceSource }),
-    })
+    return hold.settle(used.amounts, answerOf(used, responseId))
   }
   // Ended already: its HTTP attempt read the usage that the SDK lost.
   if (hold.state !== 'held') return

@@ -6,7 +6,7 @@ import type { Hold, Settlement } from '../../src/waist/hold.ts'
 import type { Drains } from './drains.ts'
 import type { StepHolds } from './step-holds.ts'
 import type { Finding, Wire, WireRequest } from '../wires/wire.ts'
-import type { ModelCall } from '../common/model-call.ts'
+import { answerOf, type ModelCall } from '../common/model-call.ts'
 
 /** One request and its answer. */
 export interface Exchange {
@@ -36,12 +36,7 @@ export async function settleFound({ scope, call, settlement, stillRuns }: Paying
   if (found === undefined && stillRuns?.() === true) return
   const used = found === undefined ? undefined : call.used(found.usage, found.serviceTier)
   if (found !== undefined && used !== undefined) {
-    const { responseId } = found
-    const { amounts, priceSource } = used
-    return settlement.settle(amounts, {
-      ...(responseId === undefined ? {} : { responseId }),
-      ...(priceSource === undefined ? {} : { priceSource }),
-    })
+    return settlement.settle(used.amounts, answerOf(used, found.responseId))
   }
   await settlement.charge('the answer has no usage that could be priced')
   const model = call.action.resource

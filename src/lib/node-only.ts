@@ -30,6 +30,7 @@ export {
   none as guardSettings,
   none as guardTools,
   none as handoffTool,
+  none as heldCall,
   none as holdfastCallbacks,
   none as holdfastEmbeddingMiddleware,
   none as HoldfastError,
