@@ -88,18 +88,23 @@ export function watchEscapes(source: ScopeSource, { hosts = [] }: WatchOptions =
     report(host, `${method} ${path.slice(0, 200)}`)
   }
 
+  /** Nothing holds what is said on a socket, whoever opened it. */
+  function seeSocket(host: string, path: string): void {
+    if (isWatched(host)) report(host, `A WebSocket to ${path.slice(0, 200)}`)
+  }
+
   const onFetch = (message: unknown): void => {
     const { origin = '', method = 'GET', path } = (message as { request: { origin?: string | URL; method?: string; path: string } }).request
     see(method.toUpperCase(), new URL(String(origin)).host, pathOf(path))
   }
   const onHttp = (message: unknown): void => {
     const { request } = message as { request: ClientRequest }
-    see(request.method, hostOf(request), pathOf(request.path))
+    if (isSocket(request)) seeSocket(hostOf(request), pathOf(request.path))
+    else see(request.method, hostOf(request), pathOf(request.path))
   }
   const onSocket = (message: unknown): void => {
     const { host, pathname } = new URL((message as { websocket: { url: string } }).websocket.url)
-    // Nothing holds what is said on a socket, whoever opened it.
-    if (isWatched(host)) report(host, `A WebSocket to ${pathname.slice(0, 200)}`)
+    seeSocket(host, pathname)
   }
   const channels = [
     ['undici:request:create', onFetch],
@@ -110,6 +115,12 @@ export function watchEscapes(source: ScopeSource, { hosts = [] }: WatchOptions =
   return () => {
     for (const [channel, listener] of channels) unsubscribe(channel, listener)
   }
+}
+
+/** The SDKs open their sockets by a package, which asks for them by a GET of `node:http`. */
+function isSocket(request: ClientRequest): boolean {
+  const upgrade = request.getHeader('upgrade')
+  return typeof upgrade === 'string' && upgrade.toLowerCase() === 'websocket'
 }
 
 function hostOf(request: ClientRequest): string {
