@@ -1,10 +1,8 @@
 // The escape alarm on real sockets: a provider, a kernel, and clients with and without holdfast beside each other.
 
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
@@ -13,51 +11,12 @@ import { watchEscapes } from '../../integrations/escapes.ts'
 import { wrapOpenAI } from '../../integrations/openai.ts'
 import { guardFetch } from '../../integrations/fetch.ts'
 import type { DoctorJson } from '../../src/cli/doctor.ts'
-import { fileStore, memoryStore, openKernel, type Kernel, type KernelEvent, type Scope } from '../../src/index.ts'
-import { startProvider, type SimulatedProvider } from '../../src/testing/provider.ts'
 import { cliJson } from '../cli/cli-bench.ts'
-
-interface Site {
-  readonly kernel: Kernel
-  readonly scope: Scope
-  readonly provider: SimulatedProvider
-  readonly host: string
-  readonly events: readonly KernelEvent[]
-}
+import { escapesOf, onSite, watched, withServer, type EscapeSite } from './escape-site.ts'
 
 const BODY = { model: 'gpt-4o-mini', max_completion_tokens: 9, messages: [{ role: 'user' as const, content: 'hello' }] }
 
-async function onSite(run: (site: Site) => Promise<void>, data?: string): Promise<void> {
-  const events: KernelEvent[] = []
-  const provider = await startProvider()
-  const kernel = await openKernel({
-    store: data === undefined ? memoryStore() : fileStore(data),
-    budgets: { acme: { usd: 1 } },
-    onEvent: (event) => events.push(event),
-  })
-  const scope = kernel.scope({ agent: 'watcher', task: 'watch', budget: 'acme' })
-  try {
-    await run({ kernel, scope, provider, host: new URL(provider.baseURL).host, events })
-  } finally {
-    await kernel.close()
-    await provider.close()
-  }
-}
-
-const escapesOf = ({ events }: Site): readonly string[] => events.flatMap(({ type, message }) => (type === 'escape' ? [message] : []))
-
-/** Runs with the alarm on, and takes it off again. */
-async function watched(site: Site, run: () => Promise<unknown>): Promise<readonly string[]> {
-  const stop = watchEscapes(site.scope, { hosts: [site.host] })
-  try {
-    await run()
-  } finally {
-    stop()
-  }
-  return escapesOf(site)
-}
-
-const rawClient = ({ provider }: Site): OpenAI => new OpenAI({ apiKey: 'none', baseURL: provider.baseURL, maxRetries: 0 })
+const rawClient = ({ provider }: EscapeSite): OpenAI => new OpenAI({ apiKey: 'none', baseURL: provider.baseURL, maxRetries: 0 })
 
 describe('the escape alarm', () => {
   test('reports a client without holdfast, as an event and in the audit chain, and says what to do', async () => {
@@ -139,24 +98,16 @@ describe('the escape alarm', () => {
 
   test('reports a WebSocket to a provider, which nothing can hold', async () => {
     await onSite(async (site) => {
-      const server = createServer()
-      server.on('upgrade', ({ headers }, socket) => {
-        const accept = createHash('sha1').update(`${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
-        socket.write(
-          `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
-        )
-        socket.on('data', () => socket.end())
-        socket.on('error', () => socket.destroy())
-      })
-      server.listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
-      const stop = watchEscapes(site.scope, { hosts: [host] })
-      const socket = new WebSocket(`ws://${host}/v1/realtime?model=gpt-realtime`)
-      await once(socket, 'open')
-      socket.close()
-      stop()
-      server.close()
+      await withServer(
+        () => undefined,
+        async (host) => {
+          const stop = watchEscapes(site.scope, { hosts: [host] })
+          const socket = new WebSocket(`ws://${host}/v1/realtime?model=gpt-realtime`)
+          await once(socket, 'open')
+          socket.close()
+          stop()
+        },
+      )
       expect(escapesOf(site)).toHaveLength(1)
       expect(escapesOf(site)[0]).toMatch(/^A WebSocket to \/v1\/realtime went to/)
     })
@@ -188,9 +139,9 @@ describe('the escape alarm', () => {
     const data = mkdtempSync(join(tmpdir(), 'holdfast-escapes-'))
     const looks = async () => (await cliJson<DoctorJson>(['doctor', '--data', data])).checks.find(({ id }) => id === 'escapes')
     try {
-      await onSite(async () => undefined, data)
+      await onSite(async () => undefined, { data })
       expect(await looks()).toMatchObject({ result: 'ok' })
-      await onSite((site) => watched(site, () => rawClient(site).chat.completions.create(BODY)).then(() => undefined), data)
+      await onSite((site) => watched(site, () => rawClient(site).chat.completions.create(BODY)).then(() => undefined), { data })
       expect(await looks()).toMatchObject({
         result: 'warn',
         message: expect.stringMatching(/^1 report of calls.*\n.*POST \/v1\/chat\/completions/) as string,
