@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSy
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { CLAIMS } from '../src/index.ts'
+import { STATES, escapeRows, faultsOfRow } from './named-tests.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
@@ -90,5 +91,31 @@ describe('documentation', () => {
     )
     const missing = named.filter(({ file, name }) => !existsSync(join(ROOT, file)) || (name !== undefined && !read(file).includes(name)))
     expect(missing).toEqual([])
+  })
+
+  test('every way around the guards in docs/escapes.md has a state, and a test that exists and runs', () => {
+    const rows = escapeRows(read('docs/escapes.md'))
+    expect(rows.length).toBeGreaterThan(200)
+    expect(rows.flatMap(faultsOfRow)).toEqual([])
+    for (const state of STATES) expect(read('docs/escapes.md')).toContain(`- **${state}**`)
+  })
+
+  test('and a row without one of them is found', () => {
+    const id = '`test/integrations/escapes.test.ts > reports a WebSocket to a provider, which nothing can hold`'
+    const page = (row: string): string =>
+      `| way around | state | test |\n|---|---|---|\n${row}\n\n| other | table |\n|---|---|\n| is | left |\n`
+    expect(escapeRows(page('| a way | **open** | |'))).toEqual(['| a way | **open** | |'])
+    expect(faultsOfRow(`| a way | **open**: seen | ${id} |`)).toEqual([])
+    const wrong = [
+      '| a way | **open** | |',
+      `| a way | open: seen | ${id} |`,
+      `| a way | **shut**: seen | ${id} |`,
+      '| a way | **open**: seen | `test/integrations/escapes.test.ts` |',
+      `| a way | **open**: seen | ${id}, and more |`,
+      '| a way | **open**: seen | `test/integrations/nowhere.test.ts > reports a WebSocket` |',
+      '| a way | **open**: seen | `test/integrations/escapes.test.ts > reports nothing at all` |',
+      `| a way | ${id} |`,
+    ]
+    expect(wrong.filter((row) => faultsOfRow(row).length !== 1)).toEqual([])
   })
 })

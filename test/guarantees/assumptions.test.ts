@@ -2,13 +2,14 @@
 // with the real kernel and a real bill, so that nobody has to guess how bad it gets. And every test that a page names
 // beside a claim is there, and runs.
 
-import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { readFileSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
 import { memoryStore, openKernel, type Kernel, type KernelEvent, type Scope, type Store } from '../../src/index.ts'
 import { startProvider, type SimulatedProvider } from '../../src/testing/provider.ts'
 import { asking, ledgerOf } from '../budget/ledger-bench.ts'
+import { SWITCHED_OFF, TEST_ID, faultOf, isRunning } from '../named-tests.ts'
 
 const LIMIT_USD = '0.001'
 const LIMIT = 1_000_000
@@ -146,12 +147,6 @@ describe('assumptions of the promise', () => {
 const ROOT = resolve(import.meta.dirname, '../..')
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
 const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)]
-/** Test files, and the files of cases that the suites run, with the name of one test. */
-const TEST_ID = /`(test\/[\w./-]+\.test\.ts|src\/testing\/[\w-]+\.ts)(?: > ([^`]+))?`/g
-/** What keeps a test from running. `runIf` is for servers, which have to be there under CI: see test/stores/servers.ts. */
-const SWITCHED_OFF = /\b(?:test|it|describe)(?:\.\w+)*\.(?:skip|skipIf|only|todo|fails)\b|\bx(?:test|it|describe)\(|\b(?:skip|todo): true/
-const RUN_IF = /\.runIf\((?!available\)|requireServer\()/
-
 describe('every test that a page names', () => {
   const named = PAGES.flatMap((page) => [...read(page).matchAll(TEST_ID)].map(([, file = '', name]) => ({ page, file, name })))
 
@@ -201,34 +196,3 @@ describe('docs/distributed.md', () => {
 })
 
 const isLater = (line: string): boolean => /later, not in this version/i.test(line)
-
-/** Why a test that a page names does not run. */
-function faultOf(file: string, name: string | undefined): string | undefined {
-  const id = `${file} > ${name ?? '(all)'}`
-  if (!existsSync(join(ROOT, file))) return `${id}: there is no such file`
-  const text = read(file)
-  if (SWITCHED_OFF.test(text)) return `${id}: something in its file is switched off`
-  if (file.startsWith('src/') && !suites().includes(`./${file.split('/').at(-1)!}`)) return `${id}: no suite runs it`
-  return name === undefined || isRunning(text, name) ? undefined : `${id}: there is no such test, or it is left out`
-}
-
-/** Whether some test, or case of a suite, has this in its title. */
-function isRunning(text: string, name: string): boolean {
-  const code = text.replace(/^\s*(?:\/\/|\*|\/\*).*$/gm, '')
-  for (let at = code.indexOf(name); at >= 0; at = code.indexOf(name, at + 1)) {
-    const before = code.slice(0, at)
-    const call = before.slice(Math.max(0, ...[...before.matchAll(/\b(?:test|it)(?=[.(])/g)].map(({ index }) => index)))
-    // Nothing but the arguments of `each` and `runIf` stands between the call and its title.
-    const isTitle =
-      /^(?:test|it)(?:\.(?:each|runIf)\b(?:<[^(]*>)?\([^]*\))?\(\s*['"`][^\n]*$/.test(call) || /\bname: ['"`][^\n]*$/.test(before)
-    if (isTitle && !RUN_IF.test(call)) return true
-  }
-  return false
-}
-
-function suites(): string {
-  return readdirSync(join(ROOT, 'src/testing'))
-    .filter((name) => name.endsWith('-suite.ts'))
-    .map((name) => read(`src/testing/${name}`))
-    .join('\n')
-}

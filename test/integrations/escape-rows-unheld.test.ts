@@ -70,7 +70,7 @@ test.each(SOCKETS)('a WebSocket that no guard sees is reported: $name', ({ path,
   ),
 )
 
-describe('a model that is only a name, at a gateway', () => {
+describe('at a gateway', () => {
   afterEach(() => {
     globalThis.AI_SDK_DEFAULT_PROVIDER = undefined
   })
@@ -85,7 +85,7 @@ describe('a model that is only a name, at a gateway', () => {
     return errorOf(() => generateText({ model: 'openai/gpt-4o-mini', prompt: 'hello', maxOutputTokens: 9, maxRetries: 0 }))
   }
 
-  test('is reported', () =>
+  test('a model that is only a name is reported on its way to a gateway', () =>
     onSite((site) =>
       withServer(
         (_, response) => response.writeHead(404).end('{}'),
@@ -96,7 +96,7 @@ describe('a model that is only a name, at a gateway', () => {
       ),
     ))
 
-  test('is refused before it is sent where the gateway has guardFetch', () =>
+  test('a model that is only a name is refused before it is sent where its gateway has guardFetch', () =>
     onSite((site) => {
       let count = 0
       return withServer(

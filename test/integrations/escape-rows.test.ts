@@ -92,13 +92,14 @@ async function sampled(sample: () => Promise<unknown>): Promise<unknown> {
     return { role: 'assistant' as const, model: MODEL, content: { type: 'text' as const, text: 'done' } }
   })
   const answered = new Promise<unknown>((resolve) => {
-    there.onmessage = (message) => {
+    const onmessage = (message: unknown): void => {
       const { id, method } = message as { id?: number; method?: string }
       if (method === 'initialize') {
         const result = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'harbour', version: '1' } }
         void there.send({ jsonrpc: '2.0', id: id!, result })
       } else if (id === 77) resolve(message)
     }
+    Object.assign(there, { onmessage })
   })
   await there.start()
   await client.connect(here)
