@@ -61,7 +61,7 @@ test.each(SOCKETS)('a WebSocket that no guard sees is reported: $name', ({ path,
       async (host) => {
         await watched(site, async () => {
           const close = await open(host)
-          await vi.waitFor(() => expect(escapesOf(site)).toHaveLength(1))
+          await vi.waitFor(() => expect(escapesOf(site)).toHaveLength(1), { timeout: 10_000 })
           close()
         }, [host])
         expect(escapesOf(site)[0]).toMatch(path)
