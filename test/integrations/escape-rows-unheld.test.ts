@@ -1,6 +1,7 @@
 // Rows of docs/escapes.md that no guard of holdfast holds: sockets, tools of MCP servers, graphs and agents that run
 // elsewhere. The alarm reports them where it is told of their hosts; what not even the alarm sees is shown as well.
 
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { GoogleGenAI } from '@google/genai'
@@ -157,18 +158,20 @@ describe('what runs elsewhere', () => {
       ),
     ))
 
-  test('a worker, like another process, is on the bill and nowhere else: not even the alarm sees it', () =>
+  test.each([
+    ['a worker', (code: string) => new Worker(code, { eval: true })],
+    ['another process', (code: string) => spawn(process.execPath, ['-e', code], { stdio: 'ignore' })],
+  ])('%s is on the bill and nowhere else: not even the alarm sees what other threads and processes send', (_, start) =>
     onSite(async (site) => {
       const body = JSON.stringify({ model: 'gpt-4o-mini', max_completion_tokens: 9, messages: [{ role: 'user', content: 'hello' }] })
       const url = `${site.provider.baseURL}/chat/completions`
-      const escapes = await watched(site, async () => {
-        const code = `fetch(${JSON.stringify(url)}, { method: 'POST', body: ${JSON.stringify(body)} }).then((response) => response.text())`
-        await once(new Worker(code, { eval: true }), 'exit')
-      })
+      const code = `fetch(${JSON.stringify(url)}, { method: 'POST', body: ${JSON.stringify(body)} }).then((response) => response.text())`
+      const escapes = await watched(site, () => once(start(code), 'exit'))
       const [line] = await site.kernel.budgets('acme')
       expect(site.provider.bill().requests).toBe(1)
       expect([escapes, line!.spent]).toEqual([[], 0])
-    }))
+    }),
+  )
 })
 
 /** A server of MCP over HTTP with one tool, which does what it is asked to. */
