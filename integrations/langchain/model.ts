@@ -10,6 +10,7 @@ import type { Answer, Hold } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { endFailedCall } from '../common/failed-call.ts'
 import { readAnswer, type LangChainAnswer } from './answer.ts'
+import { isAnthropicLike } from './anthropic.ts'
 import { INSIDE, type Inside, type WatchedRequest } from './inside.ts'
 import { observedHeld } from './observer.ts'
 import { boundCall, clampedSettings, withOwnMaximum, type BoundableRequest, type CallBound } from './request.ts'
@@ -49,6 +50,8 @@ interface Held {
   readonly inside: Inside
   /** Whether every HTTP attempt of the model passes a transport guard. */
   readonly seen: boolean
+  /** Whether LangChain's count of a stream is known to differ from the wire, so that comparing them says nothing. */
+  readonly miscounted: boolean
   readonly isInnermost: boolean
 }
 
@@ -87,7 +90,7 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
     const hold = await scope.begin(call.action, signal === undefined ? {} : { signal })
     const inside = request[INSIDE] ?? { refusal: undefined }
     const told = options.notice === true ? withNotice(request, hold.notice) : request
-    const held: Held = { scope, hold, call, begun: { times: 0 }, inside, seen, isInnermost }
+    const held: Held = { scope, hold, call, begun: { times: 0 }, inside, seen, miscounted: isAnthropicLike(model), isInnermost }
     // Only this very model may claim the hold: what other middleware calls meanwhile has holds of its own.
     return withAmbient({ hold: undefined }, () =>
       run(held, options.unbilledStatuses, async () => {
@@ -250,7 +253,10 @@ async function endAnswered(held: Held, answer: LangChainAnswer): Promise<void> {
 
 /** Settles from what LangChain says of the usage: all that there is, when the HTTP of a model cannot be seen. */
 async function endUnseen(held: Held, answer: LangChainAnswer): Promise<void> {
-  const { hold, call, scope } = held
+  const { hold, call, scope, miscounted } = held
+  // `@langchain/anthropic` adds the output tokens of `message_start` to those of `message_delta`, which have them already:
+  // never too few, and more than the guard of the user's below it, which has settled, read on the wire.
+  if (miscounted && hold.state === 'settled') return
   const used = usedOf(held, answer)
   if (used !== undefined) return hold.settle(used.amounts, used.answer)
   const unclaimed = hold.claim()
