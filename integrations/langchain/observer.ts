@@ -147,7 +147,7 @@ class Observer extends BaseCallbackHandler {
 
 function refusalOf(kind: string, resource: string, { agent }: Scope): Refusal {
   const wouldPass = 'guardModel(model, scope) around it'
-  const message = `\`${kind}\` (\`${resource}\`) was called inside of a guarded run, and is not guarded: what it spends is held nowhere. Add ${wouldPass}.`
+  const message = `\`${kind}\` (\`${resource}\`) was called inside of a guarded run, and is not guarded: what it spends is held nowhere. Add ${wouldPass}; for one that costs nothing, such as a fake of your tests, set \`onUnguarded: 'report'\`.`
   return new Refusal('ERR_UNMETERED', message, { agent, resource, wouldPass })
 }
 

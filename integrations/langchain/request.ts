@@ -80,7 +80,8 @@ export function boundCall(model: object, request: BoundableRequest): CallBound {
   ]
   const { model: name, service_tier: tier, n, modalities } = params
   const { model: own, modelName } = model as Fields
-  const modelId = [name, own, modelName].find((id) => typeof id === 'string' && id !== '') ?? ''
+  // One that has no name, such as a fake, goes by its class: a price can be given under that.
+  const modelId = [name, own, modelName, model.constructor.name].find((id) => typeof id === 'string' && id !== '') ?? ''
   return {
     modelId: modelId as string,
     serviceTier: typeof tier === 'string' ? tier : undefined,

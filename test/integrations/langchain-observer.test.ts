@@ -23,7 +23,7 @@ import {
   type ListedMiddleware,
 } from '../../integrations/langchain.ts'
 import { guardGraph } from '../../integrations/langgraph.ts'
-import { memoryStore, openKernel, type KernelEvent } from '../../src/index.ts'
+import { memoryStore, openKernel, type KernelEvent, type KernelOptions } from '../../src/index.ts'
 import { findRefusal, Refusal } from '../../src/lib/errors.ts'
 import { errorOf, SUITE_MODEL, type Bench } from '../../src/testing/integration-bench.ts'
 import { startProvider } from '../../src/testing/provider.ts'
@@ -51,6 +51,7 @@ describe('a model that nobody guarded, in a guarded agent', () => {
     onBench({}, async (bench) => {
       const error = await errorOf(() => agentOn(bench, options(bench) as Partial<GuardAgentOptions>).invoke(input as never))
       expect(findRefusal(error)).toMatchObject({ code: 'ERR_UNMETERED', details: { wouldPass: 'guardModel(model, scope) around it' } })
+      expect(findRefusal(error)?.message).toContain("for one that costs nothing, such as a fake of your tests, set `onUnguarded: 'report'`")
       expect(bench.provider.bill().requests).toBe(0)
       expect(bench.records('refused')).toHaveLength(1)
     }),
@@ -228,6 +229,18 @@ describe('a model is not refused in a guarded agent', () => {
       expect(escapesOf(bench)).toEqual([])
     }),
   )
+
+  test('that is a fake as the agent’s own, once it has a price by the name of its class; before, it is refused by that name', async () => {
+    const asked = async (prices: KernelOptions['prices']): Promise<unknown> => {
+      await using kernel = await openKernel({ store: memoryStore(), budgets: { acme: { usd: 1 } }, ...(prices && { prices }) })
+      const scope = kernel.scope({ agent: 'clerk', task: 'ships', budget: 'acme' })
+      const agent = guardAgent({ model: new FakeListChatModel({ responses: ['made up'] }), scope })
+      return await agent.invoke(HI).then(texts, String)
+    }
+    expect(await asked(undefined)).toContain('`FakeListChatModel` cannot be given an output cap')
+    const free = { inputUsdPerMillion: '0', outputUsdPerMillion: '0', maxOutputTokens: 100 }
+    expect(await asked({ FakeListChatModel: free })).toContainEqual(['ai', 'made up'])
+  })
 
   test('that is asked after the run, outside of it', () =>
     onBench({ answers: [DONE] }, async (bench) => {
