@@ -84,13 +84,15 @@ export function guardTools<T extends ToolSet>(source: ScopeSource, tools: T, too
 
 function guardTool(name: string, tool: Tool, source: ScopeSource, amounts: ToolAmounts | undefined): Tool {
   const execute = tool.execute as (this: unknown, input: unknown, options: unknown) => unknown
-  const run = (input: unknown, fn: () => unknown): Promise<unknown> =>
-    runTool(source, { name, args: input, amounts }, () => forModel(fn), refuse)
+  const run = (input: unknown, options: unknown, fn: () => unknown): Promise<unknown> => {
+    const { abortSignal: signal } = (options ?? {}) as { readonly abortSignal?: AbortSignal }
+    return runTool(source, { name, args: input, amounts, signal }, () => forModel(fn), refuse)
+  }
   const whole = (input: unknown, options: unknown): Promise<unknown> =>
-    run(input, async () => last(await execute.call(tool, input, options)))
+    run(input, options, async () => last(await execute.call(tool, input, options)))
   const inSteps = async function* (input: unknown, options: unknown): AsyncIterable<unknown> {
     // Asked before the first step; what was held for it is settled then, and its results pass on as they come.
-    const steps = (await run(input, () => execute.call(tool, input, options))) as AsyncIterable<unknown>
+    const steps = (await run(input, options, () => execute.call(tool, input, options))) as AsyncIterable<unknown>
     try {
       yield* steps
     } catch (error) {

@@ -52,8 +52,8 @@ function isRunnable(tool: unknown): tool is RunnableTool {
 
 function guardTool(tool: RunnableTool, source: ScopeSource, amounts: ToolAmounts | undefined): object {
   const run: AnyFunction = async (...args) => {
-    const { name, args: asked } = callOf(tool, args)
-    const call = { name, args: asked ?? null, amounts }
+    const { name, args: asked, context } = callOf(tool, args)
+    const call = { name, args: asked ?? null, amounts, signal: context?.signal ?? undefined }
     try {
       return await runTool(source, call, () => tool.run(...args), denied)
     } catch (error) {
@@ -85,11 +85,17 @@ function guardTool(tool: RunnableTool, source: ScopeSource, amounts: ToolAmounts
   return proxy
 }
 
-/** A tool is run with its parsed input; a toolset with a context, and the call of one of its members. */
-function callOf(tool: RunnableTool, args: readonly unknown[]): { readonly name: string; readonly args: unknown } {
-  if (typeof tool.name === 'string') return { name: tool.name, args: args[0] }
+/** What the runner tells a tool beside its input. */
+type RunContext = { readonly signal?: AbortSignal | null } | undefined
+
+/** A tool is run with its parsed input and a context; a toolset with a context, and the call of one of its members. */
+function callOf(
+  tool: RunnableTool,
+  args: readonly unknown[],
+): { readonly name: string; readonly args: unknown; readonly context: RunContext } {
+  if (typeof tool.name === 'string') return { name: tool.name, args: args[0], context: args[1] as RunContext }
   const member = args[1] as { readonly name: string; readonly toolset_name?: string | null; readonly input: unknown }
-  return { name: `${member.toolset_name ?? String(tool.type)}.${member.name}`, args: member.input }
+  return { name: `${member.toolset_name ?? String(tool.type)}.${member.name}`, args: member.input, context: args[0] as RunContext }
 }
 
 function denied(refusal: Parameters<typeof said>[0]): never {

@@ -13,6 +13,15 @@ export function toolWorst(name: string, amounts: ToolAmounts | undefined): Amoun
   return amounts !== undefined && Object.hasOwn(amounts, name) ? amounts[name]! : {}
 }
 
+/** A call of a tool, as the gates see it. */
+export interface GatedCall {
+  readonly name: string
+  readonly args: unknown
+  readonly amounts: ToolAmounts | undefined
+  /** Aborted, the call no longer waits in line for what it counts as: nothing starts for a caller who has left. */
+  readonly signal?: AbortSignal | undefined
+}
+
 /**
  * Asks the gates, runs `fn`, and settles what was held for it.
  *
@@ -20,17 +29,20 @@ export function toolWorst(name: string, amounts: ToolAmounts | undefined): Amoun
  */
 export async function runTool<T, R>(
   source: ScopeSource,
-  tool: { readonly name: string; readonly args: unknown; readonly amounts: ToolAmounts | undefined },
+  tool: GatedCall,
   fn: () => T | PromiseLike<T>,
   onRefusal: (refusal: Refusal) => R,
 ): Promise<T | R> {
   let started = false
   try {
     const worst = toolWorst(tool.name, tool.amounts)
-    return await scopeOf(source).run({ kind: 'tool', resource: tool.name, args: tool.args, worst }, async () => {
+    const body = async (): Promise<T> => {
       started = true
       return fn()
-    })
+    }
+    tool.signal?.throwIfAborted()
+    const action = { kind: 'tool', resource: tool.name, args: tool.args, worst }
+    return await scopeOf(source).run(action, body, undefined, undefined, { signal: tool.signal })
   } catch (error) {
     // A refusal from inside the tool (a model that it calls) is the tool's error; frameworks know what to do with it.
     const refusal = started ? undefined : findRefusal(error)

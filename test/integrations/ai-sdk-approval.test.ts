@@ -4,7 +4,7 @@
 import { generateText, isStepCount, streamText, tool, type ModelMessage, type ToolSet } from 'ai'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { guardSettings } from '../../integrations/ai-sdk.ts'
+import { guardSettings, guardTools } from '../../integrations/ai-sdk.ts'
 import { sleep } from '../../src/lib/clock.ts'
 import type { Rule } from '../../src/index.ts'
 import type { ProviderAnswer, ProviderRequest } from '../../src/testing/provider.ts'
@@ -247,6 +247,21 @@ describe('a tool', () => {
       const error = await generateText(settingsFor(desk, hanging, { abortSignal: leaving.signal })).catch((thrown: unknown) => thrown)
       expect(error).toBeInstanceOf(Error)
       expect(await desk.spent('mails')).toBe(1)
+    }))
+
+  test('that waits for what it counts as does not start once its caller has left', () =>
+    atDesk({ budgets: { acme: { mails: 1 } }, waitMs: 60_000 }, async ({ scope }) => {
+      const ran: unknown[] = []
+      const tools = guardTools(scope, sending(ran), { send: { mails: 1 } })
+      const other = await scope.begin({ kind: 'tool', resource: 'send', worst: { mails: 1 } })
+      const leaving = new AbortController()
+      const call = { toolCallId: '1', messages: [], context: {}, abortSignal: leaving.signal }
+      const waiting = Promise.resolve(tools['send']!.execute!({ to: 1 }, call))
+      leaving.abort(new Error('left'))
+      await expect(Promise.race([waiting, sleep(2_000)])).rejects.toThrow('left')
+      await other.release('not needed')
+      await expect(waiting).rejects.toThrow('left')
+      expect(ran).toEqual([])
     }))
 
   test('of the client is handed over when it is allowed, asked about, and not handed over when it is denied', () =>

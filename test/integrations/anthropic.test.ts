@@ -7,6 +7,7 @@ import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { guardFunctions, wrapAnthropic, type WrapAnthropicOptions } from '../../integrations/anthropic.ts'
+import { guardTools } from '../../integrations/anthropic/tool-runner.ts'
 import { memoryStore, openKernel } from '../../src/index.ts'
 import { Refusal, findRefusal } from '../../src/lib/errors.ts'
 import { SUITE_MODEL, errorOf, type Bench, type BenchOptions } from '../../src/testing/integration-bench.ts'
@@ -383,4 +384,22 @@ describe('tools of a runner', () => {
       expect(await send_note(ARGS)).toBe(bench.scope.refusal!.toModelMessage())
       expect(ran).toEqual([])
     }))
+
+  test.each([
+    ['tool', (context: object) => [{}, context]],
+    ['toolset', (context: object) => [context, { name: 'look', input: {} }]],
+  ] as const)('that wait for what they count as do not start once their caller has left: a %s', async (form, argsOf) => {
+    await using kernel = await openKernel({ store: memoryStore(), budgets: { acme: { looks: 1 } } })
+    const scope = kernel.scope({ agent: 'clerk', task: 'desk', budget: 'acme' })
+    const ran: unknown[] = []
+    const own = { ...(form === 'tool' ? { name: 'desk.look' } : { type: 'desk' }), run: (...args: unknown[]) => void ran.push(args) }
+    const [guarded] = guardTools([own], scope, { 'desk.look': { looks: 1 } }) as [typeof own]
+    const other = await scope.begin({ kind: 'tool', resource: 'desk.look', worst: { looks: 1 } })
+    const leaving = new AbortController()
+    const waiting = errorOf(async () => guarded.run(...argsOf({ signal: leaving.signal })))
+    leaving.abort(new Error('left'))
+    await other.release('not needed')
+    expect(await waiting).toMatchObject({ message: 'left' })
+    expect(ran).toEqual([])
+  })
 })
