@@ -14,6 +14,7 @@ import { readAiSdkUsage } from '../../src/metering/usage/ai-sdk.ts'
 import { boundFacts } from '../../src/metering/worst-case/bound.ts'
 import type { Hold } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
+import { beginning } from '../common/call-observer.ts'
 import { cutWith } from '../common/cut-with.ts'
 import { answerOf, modelCall, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
@@ -75,7 +76,7 @@ export function holdfastMiddleware(source?: ScopeSource, options: MiddlewareOpti
   return {
     specificationVersion: 'v4',
     async wrapGenerate({ model, params }) {
-      const held = await begin(source, model, params, options)
+      const held = await beginning(() => begin(source, model, params, options))
       if (held === undefined) return model.doGenerate(params)
       const result = await attempt(held.hold, options, () => model.doGenerate(held.params))
       const { content, usage, response, providerMetadata } = result
@@ -84,7 +85,7 @@ export function holdfastMiddleware(source?: ScopeSource, options: MiddlewareOpti
       return held.warnings.length === 0 ? result : { ...result, warnings: [...result.warnings, ...held.warnings] }
     },
     async wrapStream({ model, params }) {
-      const held = await begin(source, model, params, options)
+      const held = await beginning(() => begin(source, model, params, options))
       if (held === undefined) return model.doStream(params)
       const result = await attempt(held.hold, options, () => model.doStream(held.params))
       return { ...result, stream: result.stream.pipeThrough(meter(held)) }

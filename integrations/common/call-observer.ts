@@ -55,6 +55,19 @@ export function createCallObserver(source: ScopeSource): CallObserver {
 }
 
 /**
+ * Begins a call of a model. One that fails here is never sent, such as that of a caller who leaves while it waits for
+ * money: whoever compares calls with holds has nothing to miss.
+ */
+export async function beginning<T>(begin: () => Promise<T>): Promise<T> {
+  try {
+    return await begin()
+  } catch (error) {
+    ambient().onModelHold?.()
+    throw error
+  }
+}
+
+/**
  * One call as a framework makes it, observed by itself.
  *
  * @param call - What makes it. That it was refused is no escape; that it failed otherwise may be one.

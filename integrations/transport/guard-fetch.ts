@@ -8,6 +8,7 @@ import { sha256 } from '../../src/lib/ids.ts'
 import type { Hold, Settlement } from '../../src/waist/hold.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
 import { endFailed, faultOf, isNeverSent, settleFound, type Exchange } from './exchange.ts'
+import { beginning } from '../common/call-observer.ts'
 import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { createBackgrounds, type Backgrounds } from './backgrounds.ts'
@@ -85,7 +86,7 @@ export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): ty
   }
   const guarded = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const request = await normalise(input, init)
-    request.signal?.throwIfAborted()
+    await beginning(async () => request.signal?.throwIfAborted())
     try {
       return await attempt(request, guard)
     } catch (error) {
@@ -127,7 +128,7 @@ async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response
   const call = await callOf(scope, asked, options)
   if (call === undefined) return untouched()
   const stepTokens = asked.wire.isStream(asked.request) ? streams.stepTokens : undefined
-  const paid = await holdFor(scope, call, request.signal, stepTokens)
+  const paid = await beginning(() => holdFor(scope, call, request.signal, stepTokens))
   const { hold, settlement } = paid
   if (request.signal?.aborted === true) {
     await settlement.release('the caller left before it was sent')

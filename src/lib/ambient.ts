@@ -13,7 +13,10 @@ export interface Ambient {
   readonly hold?: object | undefined
   /** The HTTP attempt that a transport guard has held and sends. */
   readonly attempt?: object
-  /** Called for each hold of a model call, by whoever compares them with the calls that a framework says it made. */
+  /**
+   * Called for each hold of a model call, and for each call that fails before it is sent. Whoever compares these with the
+   * calls that a framework says it made has put it here.
+   */
   readonly onModelHold?: () => void
 }
 

@@ -215,6 +215,30 @@ describe('countCalls', () => {
     }),
   )
 
+  test.each([
+    ['the middleware', ({ scope, openai }: Desk) => guardSettings(scope, { model: openai.chat(MODEL) })],
+    [
+      'the transport guard',
+      ({ scope, provider }: Desk) => ({
+        model: createOpenAI({ apiKey: 'test', baseURL: provider.baseURL, fetch: guardFetch(scope) }).chat(MODEL),
+      }),
+    ],
+  ] as const)('reports nothing of a caller who leaves before his call is sent, under %s', (_, made) =>
+    atDesk({ budgets: { acme: { calls: 1 } }, waitMs: 60_000 }, async (desk) => {
+      const { scope, events } = desk
+      const ask = (abortSignal: AbortSignal) =>
+        generateText({ ...CALL, ...made(desk), maxRetries: 0, telemetry: telemetry(desk), abortSignal })
+      await expect(ask(AbortSignal.abort(new Error('left')))).rejects.toThrow('left')
+      const other = await scope.begin({ kind: 'tool', resource: 'look', worst: { calls: 1 } })
+      const leaving = new AbortController()
+      const waiting = ask(leaving.signal)
+      setTimeout(() => leaving.abort(new Error('left')), 20)
+      await expect(waiting).rejects.toThrow('left')
+      await other.release('not needed')
+      expect([events, desk.provider.bill().requests]).toEqual([[], 0])
+    }),
+  )
+
   test.each(WAYS)('reports nothing of %s where only the transport guard holds', (_, run) =>
     atDesk({ answers: LOOP }, async (desk) => {
       const openai = createOpenAI({ apiKey: 'test', baseURL: desk.provider.baseURL, fetch: guardFetch(desk.scope) })
