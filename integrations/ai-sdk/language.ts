@@ -19,7 +19,7 @@ import { cutWith } from '../common/cut-with.ts'
 import { answerOf, modelCall, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { createCallCounter, tierOf, type CallCounter } from './answer.ts'
-import { attempt, type AttemptOptions } from './attempt.ts'
+import { attempt, isPaidBelow, notePaid, type AttemptOptions } from './attempt.ts'
 import { offered, type Offer } from './hosted-tools.ts'
 import { asLastAnswer, withNotice } from './last-answer.ts'
 import { boundPrompt, capped } from './prompt.ts'
@@ -138,15 +138,21 @@ async function take(
 
 async function settle(held: Held, { usage: reported, responseId, serviceTier, providerMetadata }: Answer): Promise<void> {
   const { scope, hold, call, counter } = held
+  if (isPaidBelow(hold, responseId)) {
+    notePaid(hold, responseId)
+    return hold.release('a guarded model below has paid for it')
+  }
   if (held.fromCache?.({ providerMetadata }) === true) return hold.release('answered from a cache')
   const calls = call.bound.hostedTools.length === 0 ? {} : counter.calls(reported)
   const usage = readAiSdkUsage(reported, calls)
   const used = usage === undefined || calls === undefined ? undefined : call.used(usage, serviceTier)
   if (used !== undefined) {
+    notePaid(hold, responseId)
     return hold.settle(used.amounts, answerOf(used, responseId))
   }
   // Ended already: its HTTP attempt read the usage that the framework lost.
   if (hold.state !== 'held') return
+  notePaid(hold, responseId)
   await hold.charge('the answer has no usage that could be priced')
   const fault = usage === undefined ? NO_USAGE : calls === undefined ? NO_CALLS : unpriced(serviceTier)
   scope.report({ type: 'assumed', message: `An answer of \`${call.action.resource}\` was charged at its worst case: ${fault}.` })

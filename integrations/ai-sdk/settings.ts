@@ -39,8 +39,8 @@ const OURS = new WeakSet<object>()
  *     new ToolLoopAgent(guardSettings(scope, { model: openai('gpt-4o'), tools }))
  *
  * A model that is guarded already keeps its own scope. One that was wrapped by hand, with `holdfastMiddleware` or over a
- * guarded one, is not known as guarded and held twice: give it here without. What calls a model by itself, such as `experimental_repairToolCall`, has to take a
- * guarded one.
+ * guarded one, is not known as guarded: each call is held twice, and paid once, by the inner one; of an answer that has no
+ * id twice. What calls a model by itself, such as `experimental_repairToolCall`, has to take a guarded one.
  *
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
  */

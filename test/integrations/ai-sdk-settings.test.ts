@@ -1,8 +1,19 @@
 // The settings of a call under holdfast: whatever model and tools they name, now or in a later step, are guarded.
 
 import { createOpenAI } from '@ai-sdk/openai'
-import type { LanguageModelV4 } from '@ai-sdk/provider'
-import { Output, ToolLoopAgent, generateObject, generateText, isStepCount, streamObject, streamText, tool, wrapLanguageModel } from 'ai'
+import type { LanguageModelV4, LanguageModelV4Middleware } from '@ai-sdk/provider'
+import {
+  Output,
+  ToolLoopAgent,
+  defaultSettingsMiddleware,
+  generateObject,
+  generateText,
+  isStepCount,
+  streamObject,
+  streamText,
+  tool,
+  wrapLanguageModel,
+} from 'ai'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { countCalls, guardFetch, guardProvider, guardSettings, guardTools, holdfastMiddleware } from '../../integrations/ai-sdk.ts'
@@ -146,6 +157,37 @@ describe('guardSettings', () => {
       expect([once.model, twice.tools['add'], twice.prepareStep]).toEqual([model, once.tools['add'], once.prepareStep])
       await generateText(twice)
       await settled(desk, 2)
+    }))
+
+  test.each(WAYS)('over a model that was wrapped around a guarded one pays for %s once, whether it answers or fails', (_, run) =>
+    atDesk({ answers: [{}, { status: 500 }] }, async (desk) => {
+      const { openai, scope, provider } = desk
+      const middleware = defaultSettingsMiddleware({ settings: {} })
+      const model = wrapLanguageModel({ model: guardProvider(openai, scope).chat(MODEL), middleware })
+      const settings = guardSettings(scope, { ...CALL, maxRetries: 0, model })
+      await run(settings)
+      expect(desk.ends()).toEqual(['settled', 'released'])
+      expect(await desk.spent()).toBe(provider.bill().nanoUsd)
+      await run(settings).catch(() => undefined)
+      expect(desk.ends()).toEqual(['settled', 'released', 'charged', 'released'])
+    }),
+  )
+
+  test('over a model that answers by itself beside a guarded one pays for both', () =>
+    atDesk({}, async (desk) => {
+      const { openai, scope, provider } = desk
+      const guarded = guardProvider(openai, scope).chat(MODEL)
+      const twice: LanguageModelV4Middleware = {
+        specificationVersion: 'v4',
+        wrapGenerate: async ({ doGenerate, params }) => {
+          await guarded.doGenerate(params)
+          return doGenerate()
+        },
+      }
+      const model = wrapLanguageModel({ model: openai.chat(MODEL), middleware: twice })
+      await generateText(guardSettings(scope, { ...CALL, maxRetries: 0, model }))
+      expect(desk.ends()).toEqual(['settled', 'settled'])
+      expect(await desk.spent()).toBe(provider.bill().nanoUsd)
     }))
 
   test('refuses when nothing fits any more, also in a later step', () =>
