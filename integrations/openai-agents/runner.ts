@@ -69,6 +69,10 @@ export function guardRunner<R extends Runner>(runner: R, source?: ScopeSource, o
  * servers, agents that it hands off to. The given agent stays as it is. {@link guardRunner} does this by itself; by hand it is
  * for `asTool`, for restoring a `RunState`, and for runners with {@link guardModelProvider}.
  *
+ * A model that is only a name comes from the provider of whoever runs the agent: under `run()` of the SDK its calls are
+ * held nowhere, unless `setDefaultModelProvider(guardModelProvider(new OpenAIProvider(), scope))` came first. The same
+ * goes for agents that guardrails run by themselves.
+ *
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`; or a guarded runner, for
  *   the very agent that it runs.
  * @throws {TypeError} For a tool that cannot be put behind the gates, such as an agent as a tool that is not guarded.
