@@ -218,13 +218,20 @@ async function pass<T>(
   try {
     const action = { kind: 'tool' as const, resource: name, args: args ?? null, worst: toolWorst(name, toolAmounts) }
     const result = await payingScope(source).run(action, () => inside.run(note, body), undefined, undefined, { signal })
-    const leaks = note.refusal !== undefined && typeof result === 'string' && result.includes(note.refusal.message)
-    return leaks ? refused(note.refusal!) : result
+    return note.refusal !== undefined && isMadeOf(result, note.refusal) ? refused(note.refusal) : result
   } catch (error) {
     const refusal = findRefusal(error)
     if (refusal === undefined) throw error
     return refused(refusal)
   }
+}
+
+/** What the SDK says of any error of a tool that has no `errorFunction`: of a refusal it would be the wrong advice. */
+const SDK_ERROR = 'An error occurred while running the tool. Please try again.'
+
+/** Whether what a tool answered is the SDK's text for a refusal inside of it, and not what the tool made of that. */
+function isMadeOf(result: unknown, { message }: Refusal): boolean {
+  return typeof result === 'string' && (result === SDK_ERROR || result.includes(message))
 }
 
 /** Like the SDK: what the model sent. What is no JSON, no rule on arguments can be sure of. */

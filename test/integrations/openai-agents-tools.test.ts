@@ -162,7 +162,10 @@ describe('what the model reads', () => {
     })
   })
 
-  test('of a refusal inside of a tool is not the text for operators', async () => {
+  test.each([
+    ['an errorFunction', { errorFunction: (_context: unknown, error: unknown) => `It failed: ${String(error)}` }],
+    ['the SDK’s own text for errors', {}],
+  ])('of a refusal inside of a tool is not the text for operators, nor to try again, with %s', async (_, more) => {
     await onAgentsBench({ answers: asking([call('outer')]) }, async (bench) => {
       const inner = new Agent({ name: 'inner', model: 'a-model-without-a-price' })
       const runner = guardedRunner(bench)
@@ -171,7 +174,7 @@ describe('what the model reads', () => {
         description: '',
         parameters: z.object({}),
         execute: async () => (await runner.run(inner, 'Go.')).finalOutput ?? '',
-        errorFunction: (_context, error) => `It failed: ${String(error)}`,
+        ...more,
       })
       await runner.run(agentWith([outer]), 'Go.')
       const [output] = outputsIn(bench.provider.requests().at(-1)!)
