@@ -4,6 +4,7 @@
 import { AUDIO_HEAD_BYTES, longestAudioMs } from '../../src/metering/worst-case/audio-length.ts'
 import type { FormFile } from '../../src/metering/worst-case/openai-forms.ts'
 import type { Body, Wire, WireRequest } from '../wires/wire.ts'
+import { ambiguityOf } from './ambiguous-json.ts'
 
 /** A request that can be bounded, as far as its form goes. */
 export interface ReadRequest {
@@ -23,6 +24,14 @@ export interface Unreadable {
 
 const NOT_TEXT: Unreadable = { fault: 'has a body that is not text, so its worst case is not known', fix: 'Send it as a JSON string' }
 const NOT_JSON: Unreadable = { fault: 'has a body that is not a JSON object, so its worst case is not known', fix: 'Send a JSON object' }
+const AMBIGUOUS: Readonly<Record<'twice' | 'case' | 'deep', Unreadable>> = {
+  deep: { fault: 'has a body that is nested too deeply to be written again', fix: 'Send a flatter one' },
+  twice: { fault: 'has a field twice in its body, and which one counts depends on the server', fix: 'Send each field once' },
+  case: {
+    fault: 'has a field in another case than its format does, which some servers take for it all the same',
+    fix: 'Send `model`, `max_tokens`, `n` and the like in lower case',
+  },
+}
 const NOT_FORM: Unreadable = {
   fault: 'has a body that is no form, so its worst case is not known',
   fix: 'Send it as FormData, as the SDKs do',
@@ -56,6 +65,8 @@ export async function readBody(wire: Wire, { headers: given, body }: RequestInit
   if (text === undefined) return NOT_TEXT
   const parsed = parseJson(text)
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return NOT_JSON
+  const ambiguity = ambiguityOf(text, parsed)
+  if (ambiguity !== undefined) return AMBIGUOUS[ambiguity]
   // A Blob names its own type, which the text that is sent in its place would not.
   if (body instanceof Blob && body.type !== '' && !headers.has('content-type')) headers.set('content-type', body.type)
   return { wire, text, sent: text, request: { path, headers, body: parsed as Body, bytes: Buffer.byteLength(text) } }
