@@ -84,7 +84,7 @@ export function watchEscapes(source: ScopeSource, { hosts = [] }: WatchOptions =
     REGIONAL.test(host) || watched.some((one) => host === one || (one.startsWith('.') && host.endsWith(one)))
 
   function see(method: string, host: string, path: string): void {
-    if (!isWatched(host) || wireOf(method, path) === 'free' || isHeld()) return
+    if (!isWatched(host) || wireOf(method, path, host.replace(/:\d+$/, '')) === 'free' || isHeld()) return
     report(host, `${method} ${path.slice(0, 200)}`)
   }
 

@@ -113,8 +113,8 @@ const defaultFetch: typeof fetch = (input, init) => globalThis.fetch(input, init
 async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response> {
   const { options, send, streams } = guard
   const untouched = async (): Promise<Response> => send(request.url, request.init)
-  const { pathname: path, host } = new URL(request.url)
-  const classified = wireOf(request.method, path)
+  const { pathname: path, host, hostname } = new URL(request.url)
+  const classified = isOverridden(request) ? 'unknown' : wireOf(request.method, path, hostname)
   if (classified === 'free') return guard.backgrounds.watch(path, untouched)
   if (!isWire(classified) && isPassedThrough(path, options.passthrough)) return untouched()
   const scope = scopeOf(guard.source)
@@ -150,6 +150,14 @@ async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response
   }
   const init = { ...request.init, headers, body: (prepared === body ? asked.sent : JSON.stringify(prepared)) ?? null }
   return exchangeOver(send, { ...request, init }, exchange)
+}
+
+/** Headers by which a server takes a request for one of another method; a `DELETE` may have a body, and be a `POST` then. */
+const METHOD_OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override']
+
+function isOverridden({ method, init }: OutgoingRequest): boolean {
+  const headers = new Headers(init.headers)
+  return METHOD_OVERRIDES.some((name) => (headers.get(name) ?? method).toUpperCase() !== method)
 }
 
 function isWire(classified: Classified): classified is Wire {
