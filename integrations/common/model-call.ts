@@ -6,6 +6,7 @@ import { canonicalJson } from '../../src/lib/canonical-json.ts'
 import { Refusal } from '../../src/lib/errors.ts'
 import { sha256 } from '../../src/lib/ids.ts'
 import { costNanoUsd, costSource, unknownPriceFix } from '../../src/metering/prices.ts'
+import { statesCosts } from '../../src/metering/usage/stated.ts'
 import { totalTokens } from '../../src/metering/usage/totals.ts'
 import { paidKey, priceKey, worstAmounts, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
 import type { Action } from '../../src/waist/action.ts'
@@ -31,6 +32,8 @@ export interface ModelCall {
 export interface ModelCallOptions extends Omit<BoundOptions, 'contextWindow' | 'maxOutputTokens' | 'units'> {
   /** Provider id for the price list, such as `openai`. */
   readonly provider?: string | undefined
+  /** The host that answers, where that is known. */
+  readonly hostname?: string | undefined
 }
 
 /**
@@ -46,7 +49,7 @@ export async function modelCall(
   model: { readonly id: string; readonly serviceTier?: string | undefined },
   args: string,
   boundOf: (known: BoundOptions) => RequestBound,
-  { provider, ...given }: ModelCallOptions,
+  { provider, hostname, ...given }: ModelCallOptions,
 ): Promise<ModelCall | undefined> {
   const prices = await scope.prices()
   const priced = priceKey(model.id, model.serviceTier)
@@ -83,8 +86,10 @@ export async function modelCall(
       const paid = serviceTier === undefined ? price : prices.find(paidKey(model.id, serviceTier), provider)
       const counted = { tokens: totalTokens(usage), calls: 1 }
       if (price === undefined) return { amounts: counted }
-      const usd = paid === undefined ? undefined : costOrNone(paid, usage)
-      return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: costSource(paid!, usage) }
+      if (paid === undefined) return undefined
+      const believed = statesCosts(provider, hostname) ? usage : atLeastPriced(paid, usage)
+      const usd = believed && costOrNone(paid, believed)
+      return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: costSource(paid, believed!) }
     },
   }
 }
@@ -92,6 +97,15 @@ export async function modelCall(
 /** What is told of an answer with its hold. */
 export function answerOf({ priceSource }: { readonly priceSource?: string | undefined }, responseId?: string): Answer {
   return { ...(responseId === undefined ? {} : { responseId }), ...(priceSource === undefined ? {} : { priceSource }) }
+}
+
+/** A cost that anybody may have written beside the tokens is believed only where it is more than they cost. */
+function atLeastPriced(price: ModelPrice, usage: Usage): Usage | undefined {
+  const { statedNanoUsd, ...counted } = usage
+  if (statedNanoUsd === undefined) return usage
+  const usd = costOrNone(price, counted)
+  if (usd === undefined) return undefined
+  return statedNanoUsd > usd ? usage : counted
 }
 
 /** A usage that costs more than any amount can be is no measurement, and no reason to withhold the answer. */

@@ -23,7 +23,7 @@ import { wireOf, type Classified } from '../wires/table.ts'
 import type { Body, Finding, Wire } from '../wires/wire.ts'
 
 /** Options of {@link guardFetch}. */
-export interface GuardOptions extends ModelCallOptions, StreamOptions {
+export interface GuardOptions extends Omit<ModelCallOptions, 'hostname'>, StreamOptions {
   /** The `fetch` that sends. @default globalThis.fetch at the time of the call */
   readonly fetch?: typeof fetch
   /**
@@ -125,7 +125,7 @@ async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response
   }
   const { headers, body } = asked.request
   headers.delete('content-length')
-  const call = await callOf(scope, asked, options)
+  const call = await callOf(scope, asked, hostname, options)
   if (call === undefined) return untouched()
   const stepTokens = asked.wire.isStream(asked.request) ? streams.stepTokens : undefined
   const paid = await beginning(() => holdFor(scope, call, request.signal, stepTokens))
@@ -165,11 +165,17 @@ function isWire(classified: Classified): classified is Wire {
 }
 
 /** The call that this request makes; `undefined` when it has no bound, and the scope only observes. */
-async function callOf(scope: Scope, { wire, text, request }: ReadRequest, options: GuardOptions): Promise<ModelCall | undefined> {
+async function callOf(
+  scope: Scope,
+  { wire, text, request }: ReadRequest,
+  hostname: string,
+  options: GuardOptions,
+): Promise<ModelCall | undefined> {
   const { maxInputTokens, maxToolCalls, defaultMaxOutputTokens, maxAudioSeconds } = options
   const model = wire.modelOf(request)
   return modelCall(scope, model, sha256(text), (known) => wire.bound(request, known), {
     provider: options.provider ?? model.provider,
+    hostname,
     maxInputTokens,
     maxToolCalls,
     defaultMaxOutputTokens,

@@ -36,7 +36,8 @@ export interface Usage {
   readonly units?: Readonly<Partial<Record<Unit, number>>>
   /**
    * What the provider says this call cost, in nano-USD, rounded up: everything it bills for, tools included. Absent where
-   * it does not say. It stands in the place of any price, since it is the bill.
+   * it does not say. It stands in the place of any price, since it is the bill; where the provider is not known for stating
+   * costs, only if it is more than the price.
    */
   readonly statedNanoUsd?: number
 }

@@ -8,6 +8,15 @@ import { asFields, count, type Fields } from './disjoint.ts'
 const TICKS_PER_NANO_USD = 10
 
 /**
+ * Whether a provider is one that is known to state what it charges: by the host that answers, or by its name in a framework,
+ * such as `xai.chat`. Anybody can write a cost beside the tokens.
+ */
+export function statesCosts(provider: string | undefined, hostname: string | undefined): boolean {
+  if (hostname !== undefined && /^(?:openrouter\.ai|(?:[\w-]+\.)?api\.x\.ai)$/.test(hostname)) return true
+  return provider !== undefined && /^(?:openrouter|xai|x-ai)(?:\.|$)/.test(provider)
+}
+
+/**
  * The cost in nano-USD, rounded up, that a `usage` object states.
  *
  * xAI: `cost_in_usd_ticks`. OpenRouter: `cost` in US dollars, known by the fields beside it, since others write other things
