@@ -32,8 +32,6 @@ export interface ModelCall {
 export interface ModelCallOptions extends Omit<BoundOptions, 'contextWindow' | 'maxOutputTokens' | 'units'> {
   /** Provider id for the price list, such as `openai`. */
   readonly provider?: string | undefined
-  /** The host that answers, where that is known. */
-  readonly hostname?: string | undefined
 }
 
 /**
@@ -41,6 +39,7 @@ export interface ModelCallOptions extends Omit<BoundOptions, 'contextWindow' | '
  *
  * @param args - What was asked, as a hash.
  * @param boundOf - Bounds the request, given what the price list knows of the model.
+ * @param hostname - The host that answers, where that is known.
  * @returns `undefined` in observe mode for a request that cannot be bounded: it is let through, unheld.
  * @throws {Refusal} `ERR_UNMETERED` for a request that cannot be bounded; recorded like any refusal.
  */
@@ -49,7 +48,7 @@ export async function modelCall(
   model: { readonly id: string; readonly serviceTier?: string | undefined },
   args: string,
   boundOf: (known: BoundOptions) => RequestBound,
-  { provider, hostname, ...given }: ModelCallOptions,
+  { provider, hostname, ...given }: ModelCallOptions & { readonly hostname?: string },
 ): Promise<ModelCall | undefined> {
   const prices = await scope.prices()
   const priced = priceKey(model.id, model.serviceTier)

@@ -23,7 +23,7 @@ import { wireOf, type Classified } from '../wires/table.ts'
 import type { Body, Finding, Wire } from '../wires/wire.ts'
 
 /** Options of {@link guardFetch}. */
-export interface GuardOptions extends Omit<ModelCallOptions, 'hostname'>, StreamOptions {
+export interface GuardOptions extends ModelCallOptions, StreamOptions {
   /** The `fetch` that sends. @default globalThis.fetch at the time of the call */
   readonly fetch?: typeof fetch
   /**
