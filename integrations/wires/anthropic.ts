@@ -19,6 +19,7 @@ export const messages: Wire = {
     let id: unknown
     let usage: Body = {}
     let stopped = false
+    let counted = false
     let ended = false
     let found: Finding | undefined
     return {
@@ -39,7 +40,9 @@ export const messages: Wire = {
           // Its numbers are sums up to here, so the last of each stands; the one with the reason to stop is complete.
           usage = { ...usage, ...withoutNulls(asBody(newer)) }
           stopped ||= asBody(delta)['stop_reason'] != null
-          if (stopped) found = findInUsage(usage, id, original) ?? found
+          // The output that the start of an answer counts is what there is before it has begun.
+          counted ||= asBody(newer)['output_tokens'] != null
+          if (stopped && counted) found = findInUsage(usage, id, original) ?? found
         } else if (type === 'message_stop') ended = true
         return true
       },

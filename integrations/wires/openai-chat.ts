@@ -77,7 +77,8 @@ function isTold(events: Buffer, name: Buffer): boolean {
 
 /**
  * Usage stands in an event of its own behind the others (OpenAI), in the event that ends the answer (Mistral, Groq),
- * or in every event, counted up (xAI, vLLM on request). So it counts once every choice has ended, or at `[DONE]`.
+ * or in every event, counted up (xAI, vLLM on request). So it counts once every choice has ended, or at `[DONE]`; before
+ * that it is only what was used so far, and so is that of an event without choices.
  */
 function readEvents(original: Body, { countOutput = false }: { readonly countOutput?: boolean } = {}): EventReader {
   const choicesAsked = Math.max(1, Number(original['n'] ?? 1))
@@ -111,12 +112,17 @@ function readEvents(original: Body, { countOutput = false }: { readonly countOut
       if (event === undefined) return true
       const choices = Array.isArray(event['choices']) ? (event['choices'] as readonly (Body | null)[]) : []
       if (countOutput) for (const choice of choices) outputBytes += textBytesIn(choice?.['delta'])
-      for (const choice of choices) if (choice?.['finish_reason'] != null) finished.add(choice['index'] ?? 0)
+      for (const choice of choices) if (isReason(choice?.['finish_reason'])) finished.add(choice?.['index'] ?? 0)
       if (hasUsage) latest = findIn(event) ?? latest
-      if (hasUsage && (choices.length === 0 || finished.size >= choicesAsked)) found = latest
+      if (hasUsage && finished.size >= choicesAsked) found = latest
       return isAsked || !hasUsage || choices.length > 0
     },
   }
+}
+
+/** Some servers write an empty reason in every event. */
+function isReason(reason: unknown): boolean {
+  return reason != null && reason !== ''
 }
 
 function findIn(answer: Body): Finding | undefined {

@@ -4,7 +4,9 @@ import { boundResponsesRequest } from '../../src/metering/worst-case/openai.ts'
 import { readResponsesUsage } from '../../src/metering/usage/openai.ts'
 import { eventOf, finding, modelInBody, textBytesIn, type Body, type Finding, type Wire } from './wire.ts'
 
-const LAST_EVENT = /"type":\s*"response\.(?:completed|incomplete|failed)"/
+const LAST_EVENTS: ReadonlySet<unknown> = new Set(['response.completed', 'response.incomplete', 'response.failed'])
+/** A cheap look that spares parsing the others; what a caller wrote, and is sent back, may look like it. */
+const MAY_BE_LAST = /"type":\s*"response\.(?:completed|incomplete|failed)"/
 const LAST_NAMES = ['completed', 'incomplete', 'failed'].map((end) => Buffer.from(`"response.${end}"`))
 const DELTA = /"type":\s*"[\w.]+\.delta"/
 
@@ -33,9 +35,10 @@ export const responses: Wire = {
       mayMatter: (events) => countOutput || LAST_NAMES.some((name) => events.includes(name)),
       look(data) {
         if (countOutput && DELTA.test(data)) outputBytes += textBytesIn(eventOf(data)?.['delta'])
-        if (!LAST_EVENT.test(data)) return true
+        if (!MAY_BE_LAST.test(data)) return true
+        const { type, response } = eventOf(data) ?? {}
+        if (!LAST_EVENTS.has(type)) return true
         ended = true
-        const response = eventOf(data)?.['response']
         if (typeof response === 'object' && response !== null) found = findIn(response as Body) ?? found
         return true
       },
@@ -43,6 +46,9 @@ export const responses: Wire = {
   },
 }
 
-function findIn({ usage, output, id, service_tier: tier }: Body): Finding | undefined {
-  return finding(readResponsesUsage(usage, output), id, tier)
+/** What is not finished has used more than it says. */
+const RUNNING: ReadonlySet<unknown> = new Set(['queued', 'in_progress'])
+
+function findIn({ status, usage, output, id, service_tier: tier }: Body): Finding | undefined {
+  return RUNNING.has(status) ? undefined : finding(readResponsesUsage(usage, output), id, tier)
 }

@@ -18,7 +18,8 @@ const post = (bench: Bench, url: string): Promise<Response> =>
 const costOf = (outputTokens: number): number => 5 * 150 + outputTokens * 600
 
 describe('a stream', () => {
-  const events = [deltaEvent('nine 🚢'), deltaEvent(' und ein Kutter'), deltaEvent('.'), usageEvent(2), DONE]
+  const last = deltaEvent('.').replace('"finish_reason":null', '"finish_reason":"stop"')
+  const events = [deltaEvent('nine 🚢'), deltaEvent(' und ein Kutter'), last, usageEvent(2), DONE]
 
   test.each(events.map((_, index) => index))('whose socket is destroyed after event %i of 5 ends its hold once', (index) =>
     onBench({}, async (bench) => {
