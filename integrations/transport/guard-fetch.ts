@@ -20,7 +20,7 @@ import { streamSettings, type StreamOptions, type StreamSettings } from './strea
 import { unbilledStatusesOf } from './unbilled-statuses.ts'
 import { dialectOf } from '../wires/dialects.ts'
 import { wireOf, type Classified } from '../wires/table.ts'
-import type { Body, Finding, Wire } from '../wires/wire.ts'
+import { asBilled, type Body, type Finding, type Wire } from '../wires/wire.ts'
 
 /** Options of {@link guardFetch}. */
 export interface GuardOptions extends ModelCallOptions, StreamOptions {
@@ -173,7 +173,7 @@ async function callOf(
 ): Promise<ModelCall | undefined> {
   const { maxInputTokens, maxToolCalls, defaultMaxOutputTokens, maxAudioSeconds } = options
   const model = wire.modelOf(request)
-  return modelCall(scope, model, sha256(text), (known) => wire.bound(request, known), {
+  return modelCall(scope, model, sha256(text), (known) => wire.bound(asBilled(request), known), {
     provider: options.provider ?? model.provider,
     hostname,
     maxInputTokens,

@@ -1,9 +1,9 @@
 // Chat completions, as OpenAI defines them and most others speak them.
 
 import { boundChatRequest } from '../../src/metering/worst-case/openai.ts'
-import { unmetered } from '../../src/metering/worst-case/bound.ts'
 import { readChatAnswer } from '../../src/metering/usage/openai.ts'
 import {
+  deploymentIn,
   eventOf,
   finding,
   modelInBody,
@@ -11,6 +11,7 @@ import {
   type Body,
   type EventReader,
   type Finding,
+  type RequestedModel,
   type Wire,
   type WireRequest,
 } from './wire.ts'
@@ -21,9 +22,6 @@ export const chat: Wire = {
   modelOf,
   bound(request, options) {
     const { body, bytes } = request
-    const { models } = body
-    if (Array.isArray(models) && models.length > 0)
-      throw unmetered('`models` lets the provider choose one of several, so the price is not known', 'Leave out `models`')
     return boundChatRequest({ ...body, model: modelOf(request).id }, bytes, options)
   },
   prepare(body, cap, { capField, asksForUsage }) {
@@ -38,24 +36,9 @@ export const chat: Wire = {
   events: readEvents,
 }
 
-/** A deployment of Azure is what is billed, whatever model the body names. */
-const DEPLOYMENT = /\/openai\/deployments\/([^/]+)\/chat\/completions$/
-
-/** @see https://learn.microsoft.com/azure/ai-foundry/openai/reference (2026-11-22) */
-function modelOf(request: WireRequest): { readonly id: string; readonly serviceTier?: string | undefined } {
-  const inBody = modelInBody(request)
-  const deployment = DEPLOYMENT.exec(request.path)?.[1]
-  if (deployment !== undefined) return { ...inBody, id: decoded(deployment) }
-  return request.body['model'] == null ? { ...inBody, id: '' } : inBody
-}
-
-function decoded(name: string): string {
-  try {
-    return decodeURIComponent(name)
-  } catch {
-    // No deployment has such a name; Azure will say so.
-    return name
-  }
+function modelOf(request: WireRequest): RequestedModel {
+  const named = modelInBody(request)
+  return deploymentIn(request.path) === undefined && request.body['model'] == null ? { ...named, id: '' } : named
 }
 
 const USAGE = Buffer.from('"usage"')

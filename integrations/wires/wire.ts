@@ -122,8 +122,32 @@ export function eventOf(data: string): Body | undefined {
   }
 }
 
-/** What the body itself says of its model, as most formats have it. */
-export function modelInBody({ body }: WireRequest): RequestedModel {
+/** In upper or lower case, which Azure does not tell apart. */
+const DEPLOYMENT = /\/deployments\/([^/]+)\//i
+
+/**
+ * The deployment of Azure that a path names. It is what is billed, whatever model the body names.
+ *
+ * @see https://learn.microsoft.com/azure/ai-foundry/openai/reference (2026-11-22)
+ */
+export function deploymentIn(path: string): string | undefined {
+  const name = DEPLOYMENT.exec(path)?.[1]
+  try {
+    return name && decodeURIComponent(name)
+  } catch {
+    // No deployment has such a name; Azure will say so.
+    return name
+  }
+}
+
+/** The same request, naming the model that is billed. */
+export function asBilled(request: WireRequest): WireRequest {
+  const model = deploymentIn(request.path)
+  return model === undefined ? request : { ...request, body: { ...request.body, model } }
+}
+
+/** What the path or the body says of its model, as most formats have it. */
+export function modelInBody({ path, body }: WireRequest): RequestedModel {
   const { model, service_tier: tier } = body
-  return { id: String(model), serviceTier: typeof tier === 'string' ? tier : undefined }
+  return { id: deploymentIn(path) ?? String(model), serviceTier: typeof tier === 'string' ? tier : undefined }
 }
