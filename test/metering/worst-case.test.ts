@@ -238,7 +238,6 @@ describe('hosted tools', () => {
     ['a tool that is none of ours', { tools: [{ type: 'web_search' }] }],
     ['a tool without a type', { tools: [{}] }],
     ['search options', { web_search_options: {} }],
-    ['a plugin', { plugins: [{ id: 'web' }] }],
     ['a model that searches', { model: 'gpt-4o-search-preview' }],
     ['a model that searches online', { model: 'openai/gpt-4o:online' }],
   ])('are refused in a chat completion: %s', (_, extra) => {

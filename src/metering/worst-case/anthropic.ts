@@ -4,6 +4,7 @@
 import { assertAmount } from '../../lib/amounts.ts'
 import { asFields, type Fields } from '../usage/disjoint.ts'
 import { asList, bodyFields } from './body.ts'
+import { refuseSwitches } from './switches.ts'
 import { boundFacts, unmetered, type BoundOptions, type RequestBound } from './bound.ts'
 
 /**
@@ -76,6 +77,7 @@ export function boundAnthropicRequest(
 ): RequestBound {
   const fields = bodyFields(body)
   refuseUnbounded(fields)
+  refuseSwitches(fields)
   const { model, max_tokens, tools, system, messages, output_config, output_format } = fields
   const found = scanRequest(fields)
   scanContent(system, found)

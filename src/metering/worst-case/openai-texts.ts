@@ -2,6 +2,7 @@
 
 import { bodyFields } from './body.ts'
 import { boundFacts, unmetered, type BoundOptions, type RequestBound } from './bound.ts'
+import { refuseSwitches } from './switches.ts'
 import { MAX_CHOICES } from './openai.ts'
 
 /** Tokens of a legacy completion that sets no `max_tokens`: the default that OpenAI documents, and vLLM too. */
@@ -31,7 +32,9 @@ export function boundEmbeddingRequest(body: unknown, bytes: number, options: Bou
  * @throws {TypeError | RangeError} When a cap or a number of choices is not one that a provider accepts.
  */
 export function boundCompletionRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
-  const { model, prompt, n, best_of: bestOf, echo, max_tokens: cap, max_completion_tokens: newCap } = bodyFields(body)
+  const fields = bodyFields(body)
+  refuseSwitches(fields)
+  const { model, prompt, n, best_of: bestOf, echo, max_tokens: cap, max_completion_tokens: newCap } = fields
   const named = prompt != null && !isTextOrTokens(prompt)
   const choices = Math.max(readCount('n', n), readCount('best_of', bestOf)) * promptsIn(prompt)
   const caps = { max_tokens: cap, max_completion_tokens: newCap }

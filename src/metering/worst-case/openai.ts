@@ -2,6 +2,7 @@
 
 import { asFields, type Fields } from '../usage/disjoint.ts'
 import { asList, bodyFields } from './body.ts'
+import { namesCache, refuseSwitches } from './switches.ts'
 import { boundFacts, uncounted, type BoundOptions, type RequestBound, type RequestFacts } from './bound.ts'
 
 /** Most choices in one request; the largest `n` that OpenAI documents. */
@@ -26,11 +27,12 @@ interface Found {
  */
 export function boundChatRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
   const fields = bodyFields(body)
-  const found: Found = { named: false, inputAudio: false, hosted: new Set() }
+  refuseSwitches(fields)
+  const found: Found = { named: namesCache(fields), inputAudio: false, hosted: new Set() }
   for (const message of asList(fields['messages'])) scanMessage(message, found)
   scanTools(fields['tools'], found)
-  // Fields of OpenAI, xAI and OpenRouter that switch a search on.
-  for (const field of ['web_search_options', 'search_parameters', 'plugins']) if (fields[field] != null) found.hosted.add('web_search')
+  // Fields of OpenAI and xAI that switch a search on.
+  for (const field of ['web_search_options', 'search_parameters']) if (fields[field] != null) found.hosted.add('web_search')
   const facts = factsOf(fields, found)
   if (found.hosted.size > 0) throw uncounted(facts.model, facts.hostedTools)
   const { max_tokens, max_completion_tokens } = fields
@@ -55,6 +57,7 @@ export function boundChatRequest(body: unknown, bytes: number, options: BoundOpt
  */
 export function boundResponsesRequest(body: unknown, bytes: number, options: BoundOptions = {}): RequestBound {
   const fields = bodyFields(body)
+  refuseSwitches(fields)
   const found: Found = { named: false, inputAudio: false, hosted: new Set() }
   for (const item of asList(fields['input'])) scanItem(item, found)
   scanTools(fields['tools'], found)
