@@ -19,6 +19,7 @@ export interface WatchOptions {
 /** Hosts of providers; those with a `.` in front stand for every host below them. */
 const PROVIDER_HOSTS: readonly string[] = [
   'api.openai.com',
+  '.api.openai.com',
   '.openai.azure.com',
   '.cognitiveservices.azure.com',
   '.services.ai.azure.com',
@@ -30,6 +31,7 @@ const PROVIDER_HOSTS: readonly string[] = [
   'api.groq.com',
   'api.deepseek.com',
   'api.x.ai',
+  '.api.x.ai',
   'openrouter.ai',
   'api.together.xyz',
   'api.fireworks.ai',
@@ -54,7 +56,7 @@ const MAX_PLACES = 1_000
  * @returns Ends the watch.
  */
 export function watchEscapes(source: ScopeSource, { hosts = [] }: WatchOptions = {}): () => void {
-  const watched = [...PROVIDER_HOSTS, ...hosts]
+  const watched = [...PROVIDER_HOSTS, ...hosts.map(usual)]
   const counts = new Map<string, number>()
   const paid = new WeakMap<object, number>()
 
@@ -95,16 +97,20 @@ export function watchEscapes(source: ScopeSource, { hosts = [] }: WatchOptions =
 
   const onFetch = (message: unknown): void => {
     const { origin = '', method = 'GET', path } = (message as { request: { origin?: string | URL; method?: string; path: string } }).request
-    see(method.toUpperCase(), new URL(String(origin)).host, pathOf(path))
+    see(method.toUpperCase(), usual(new URL(String(origin)).host), pathOf(path))
   }
   const onHttp = (message: unknown): void => {
     const { request } = message as { request: ClientRequest }
-    if (isSocket(request)) seeSocket(hostOf(request), pathOf(request.path))
-    else see(request.method, hostOf(request), pathOf(request.path))
+    const path = pathOf(request.path)
+    const [named, dialled] = hostsOf(request)
+    // A gateway is known by its name and port; whoever is dialled is not always who is named.
+    const host = isWatched(named) ? named : dialled
+    if (isSocket(request)) seeSocket(host, path)
+    else see(request.method, host, path)
   }
   const onSocket = (message: unknown): void => {
-    const { host, pathname } = new URL((message as { websocket: { url: string } }).websocket.url)
-    seeSocket(host, pathname)
+    const url = new URL((message as { websocket: { url: string } }).websocket.url)
+    seeSocket(usual(url.host), url.pathname)
   }
   const channels = [
     ['undici:request:create', onFetch],
@@ -123,9 +129,19 @@ function isSocket(request: ClientRequest): boolean {
   return typeof upgrade === 'string' && upgrade.toLowerCase() === 'websocket'
 }
 
-function hostOf(request: ClientRequest): string {
+/** Whom a request names, and whom it dials. */
+function hostsOf(request: ClientRequest): readonly [named: string, dialled: string] {
   const header = request.getHeader('host')
-  return typeof header === 'string' ? header : request.host
+  const dialled = usual(request.host)
+  return [typeof header === 'string' ? usual(header) : dialled, dialled]
+}
+
+/** The usual way to write a host, of which `API.OpenAI.com.:443` is another. */
+function usual(host: string): string {
+  return host
+    .toLowerCase()
+    .replace(/:(?:443|80)$/, '')
+    .replace(/\.(?=:|$)/, '')
 }
 
 /** A path goes into records; what comes after it may be a key. */

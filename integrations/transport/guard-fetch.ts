@@ -75,8 +75,11 @@ interface OutgoingRequest {
  * and by `stream_options.include_usage`, whose extra event is taken out again.
  *
  * @param source - The scope, a function that returns one, or nothing for that of `scope.enter`.
+ * @throws {TypeError} {RangeError} Naming an option that is none.
  */
 export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): typeof fetch {
+  for (const path of options.passthrough ?? [])
+    if (!/[^/]$/.test(path)) throw new TypeError(`\`passthrough\` takes paths such as '/v1/vector_stores', got ${JSON.stringify(path)}.`)
   const guard: Guard = {
     source,
     options,
@@ -225,13 +228,13 @@ function capFor({ bound }: ModelCall, { caps }: Hold): number | undefined {
 }
 
 async function exchangeOver(send: typeof fetch, { url, init, signal }: OutgoingRequest, exchange: Exchange): Promise<Response> {
-  const { settlement, drains } = exchange
+  const { hold, settlement, drains } = exchange
   // The caller's signal ends the caller's wait, not the exchange: what was sent may be billed, and only the
   // answer says how much.
   const upstream = new AbortController()
   // Inside a function, so that a `fetch` that throws at once is no different from one that rejects. Whoever watches
   // for escapes finds in the task that this request is held.
-  const answer = withAmbient({ attempt: settlement }, async () => send(url, { ...init, signal: upstream.signal }))
+  const answer = withAmbient({ attempt: hold }, async () => send(url, { ...init, signal: upstream.signal }))
   let response: Response
   try {
     response = await orAborted(answer, signal)
@@ -325,7 +328,9 @@ async function normalise(input: string | URL | Request, init: RequestInit = {}):
   const signal = init.signal ?? input.signal
   // Taken out of its stream, which could be neither measured nor sent again.
   const body = input.body === null || init.body != null ? {} : { body: await input.arrayBuffer() }
-  const merged: RequestInit = { method, headers, redirect, credentials, ...body, ...init, signal }
+  // A member that is there and not set is none, as for `fetch` itself.
+  const given = Object.fromEntries(Object.entries(init).filter(([, value]) => value !== undefined))
+  const merged: RequestInit = { method, headers, redirect, credentials, ...body, ...given, signal }
   return { url, method: (merged.method ?? 'GET').toUpperCase(), init: merged, signal }
 }
 

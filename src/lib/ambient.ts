@@ -11,7 +11,7 @@ export interface Ambient {
   readonly run?: object
   /** The hold of the model call that is being made. */
   readonly hold?: object | undefined
-  /** The HTTP attempt that a transport guard has held and sends. */
+  /** The hold of the HTTP attempt that a transport guard sends: that of the model call, where it took that one. */
   readonly attempt?: object
   /**
    * Called for each hold of a model call, and for each call that fails before it is sent. Whoever compares these with the

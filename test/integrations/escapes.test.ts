@@ -151,3 +151,56 @@ describe('the escape alarm', () => {
     }
   })
 })
+
+describe('a raw request beside a held one', () => {
+  test('is reported while the answer that the hold pays for is still on its way', async () => {
+    await onSite(async (site) => {
+      const worst = { usd: 1_000_000_000, tokens: 1_000_000, calls: 1 }
+      const url = `${site.provider.baseURL}/chat/completions`
+      const escapes = await watched(site, () =>
+        site.scope.run({ kind: 'model', resource: BODY.model, worst }, async () => {
+          const held = await guardFetch(site.scope)(url, { method: 'POST', body: JSON.stringify({ ...BODY, stream: true }) })
+          await rawClient(site).chat.completions.create(BODY)
+          await held.text()
+        }),
+      )
+      expect(site.kernel.auditLines.filter((line) => line.includes('"kind":"intent"')).length).toBe(1)
+      expect(escapes.length).toBe(1)
+    })
+  })
+})
+
+describe('a host that is written in another way', () => {
+  const ways = ['LLM.Example', 'llm.example.', 'llm.example:80']
+
+  test.each(ways)('is known all the same: %s', async (host) => {
+    await onSite(async (site) => {
+      const stop = watchEscapes(site.scope, { hosts: ['llm.example'] })
+      try {
+        await sendRaw(site.provider.port, { host })
+      } finally {
+        stop()
+      }
+      expect(escapesOf(site)).toEqual([expect.stringContaining('went to llm.example without a hold')])
+    })
+  })
+
+  test('is known by whom it dials, whatever it names', async () => {
+    await onSite(async (site) => {
+      const stop = watchEscapes(site.scope, { hosts: ['127.0.0.1'] })
+      try {
+        await sendRaw(site.provider.port, { host: 'innocent.example' })
+      } finally {
+        stop()
+      }
+      expect(escapesOf(site)).toEqual([expect.stringContaining('went to 127.0.0.1 without a hold')])
+    })
+  })
+
+  async function sendRaw(port: number, headers: Record<string, string>): Promise<void> {
+    const sent = request({ host: '127.0.0.1', port, method: 'POST', path: '/v1/chat/completions', headers })
+    sent.end(JSON.stringify(BODY))
+    const [answer] = (await once(sent, 'response')) as [AsyncIterable<unknown>]
+    for await (const _ of answer) void _
+  }
+})

@@ -361,3 +361,18 @@ describe('nothing stays held', () => {
       expect(await endsOf(bench)).toEqual(['charged'])
     }))
 })
+
+describe('what is left open', () => {
+  test.each(['', '/', '/v1/'])('a passthrough of %j would open every path with a slash at its end, and is refused', (path) =>
+    expect(() => guardFetch(undefined, { passthrough: [path] })).toThrow(TypeError),
+  )
+
+  test('members of an init that are not set leave those of the request', () =>
+    onBench({}, async (bench) => {
+      const request = new Request(`${bench.provider.baseURL}/chat/completions`, { method: 'POST', body: chatBody() })
+      const init = { method: undefined, body: undefined, headers: undefined } as unknown as RequestInit
+      const response = await guardFetch(bench.scope)(request, init)
+      expect(response.status).toBe(200)
+      expect(await endsOf(bench)).toEqual(['settled'])
+    }))
+})
