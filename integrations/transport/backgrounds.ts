@@ -39,6 +39,11 @@ export function createBackgrounds(max: number): Backgrounds {
   const running = new Map<string, OpenCall & { readonly wire: Wire; readonly original: Body }>()
 
   function remember(id: string, asked: ReadRequest, open: OpenCall): void {
+    // One answer tells of one call: of the other nobody will ever know.
+    void running
+      .get(id)
+      ?.settlement.charge('another call has the same id')
+      .catch(() => undefined)
     running.set(id, { ...open, wire: asked.wire, original: asked.request.body })
     if (running.size <= max) return
     const [oldest, { scope, settlement }] = running.entries().next().value!
