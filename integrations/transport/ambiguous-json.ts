@@ -4,7 +4,7 @@
 /**
  * Fields that decide what a request costs. A server written in Go takes a name in any case, so `MAX_TOKENS` is one of them.
  *
- * @see https://pkg.go.dev/encoding/json#Unmarshal (2026-11-22: "accepting a case-insensitive match"; the last one counts)
+ * @see https://github.com/golang/go/issues/11673 (2026-11-22: a name in another case is accepted, and the last one counts)
  */
 const COSTLY: ReadonlySet<string> = new Set([
   'model',

@@ -122,7 +122,7 @@ export function eventOf(data: string): Body | undefined {
   }
 }
 
-/** In upper or lower case, which Azure does not tell apart. */
+/** In upper or lower case, in case a server does not tell them apart. */
 const DEPLOYMENT = /\/deployments\/([^/]+)\//i
 
 /**

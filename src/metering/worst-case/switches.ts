@@ -9,10 +9,11 @@ const SWITCHES: Readonly<Record<string, readonly [fault: string, fix: string]>> 
   models: ['`models` lets the provider choose one of several, so the price is not known', 'Leave out `models`'],
   // https://openrouter.ai/docs/features/presets (2026-11-22)
   preset: ['`preset` may bring another model, tools and a prompt, so the price is not known', 'Send what the preset says in the request'],
-  // https://openrouter.ai/docs/features/web-search (2026-11-22)
+  // https://openrouter.ai/announcements/introducing-web-search-via-the-api (2026-11-22: results are put into the prompt, and have a fee)
   plugins: ['`plugins` switch on searches and the like, whose number has no limit', 'Leave out `plugins`'],
+  // Alibaba's: https://hexdocs.pm/req_llm/ReqLLM.Providers.Alibaba.html (2026-11-22)
   enable_search: ['`enable_search` lets the provider search, and no answer counts what that brings', 'Leave out `enable_search`'],
-  // https://learn.microsoft.com/azure/ai-foundry/openai/references/on-your-data (2026-11-22)
+  // https://learn.microsoft.com/azure/ai-services/openai/references/on-your-data (2026-11-22)
   data_sources: ['`data_sources` adds documents to the prompt that cannot be counted here', 'Find them yourself, and send their text'],
 }
 
