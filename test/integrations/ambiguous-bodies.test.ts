@@ -14,7 +14,7 @@ async function post(body: string) {
   return { refusal, sent: provider.requests().length, ends: site.ends().map(([outcome]) => outcome) }
 }
 
-describe('a body with two readings is refused, and nothing is sent', () => {
+describe('a body with two readings', () => {
   test.each([
     ['a cap twice, the small one last', `{"model":"m-1","max_tokens":100000,"max_tokens":10,${MESSAGES}}`, 'twice'],
     ['a cap twice, once in escapes', `{"model":"m-1","max_\\u0074okens":100000,"max_tokens":10,${MESSAGES}}`, 'twice'],
@@ -22,7 +22,7 @@ describe('a body with two readings is refused, and nothing is sent', () => {
     ['a cap in capitals beside the real one', `{"model":"m-1","max_tokens":10,"MAX_TOKENS":100000,${MESSAGES}}`, 'another case'],
     ['a number of choices in capitals', `{"model":"m-1","max_tokens":10,"N":100,${MESSAGES}}`, 'another case'],
     ['a cap with the sign of Kelvin for its k', `{"model":"m-1","max_tokens":10,"max_to\\u212aens":100000,${MESSAGES}}`, 'another case'],
-  ])('%s', async (_, body, why) => {
+  ])('is refused, and nothing is sent: %s', async (_, body, why) => {
     const { refusal, sent } = await post(body)
     expect(refusal?.code).toBe('ERR_UNMETERED')
     expect(refusal?.message).toContain(why)
@@ -30,12 +30,12 @@ describe('a body with two readings is refused, and nothing is sent', () => {
   })
 })
 
-describe('a body with one reading is sent as it was written', () => {
+describe('a body with one reading', () => {
   test.each([
     ['as SDKs write it', JSON.stringify({ model: 'm-1', max_tokens: 10, messages: [{ role: 'user', content: 'a: "b"' }] })],
     ['with spaces, escapes and exponents', `{ "model" : "m-1",\n"max_\\u0074okens": 1e1, ${MESSAGES} }`],
     ['with a member of any name', `{"__proto__":{"n":1},"model":"m-1","max_tokens":10,"sessionId":"A:b",${MESSAGES}}`],
-  ])('%s', async (_, body) => {
+  ])('is sent as it was written: %s', async (_, body) => {
     const { refusal, sent, ends } = await post(body)
     expect([refusal, sent, ends]).toEqual([undefined, 1, ['settled']])
   })

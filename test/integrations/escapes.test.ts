@@ -2,7 +2,7 @@
 
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { request } from 'node:http'
+import { request, type IncomingMessage, type ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
@@ -73,6 +73,21 @@ describe('the escape alarm', () => {
       }
       const client = new OpenAI({ apiKey: 'none', baseURL: site.provider.baseURL, fetch: guardFetch(site.scope, { fetch: twice }) })
       expect(await watched(site, () => client.chat.completions.create(BODY))).toHaveLength(2)
+    })
+  })
+
+  test('reports a free request that its server sends on to a model, since fetch follows it', async () => {
+    await onSite(async (site) => {
+      const headers = { 'content-type': 'application/json', location: `${site.provider.baseURL}/chat/completions` }
+      let escapes: readonly string[] = []
+      const sendsOn = (incoming: IncomingMessage, outgoing: ServerResponse): void =>
+        void incoming.resume().on('end', () => outgoing.writeHead(307, headers).end())
+      await withServer(sendsOn, async (host) => {
+        const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(BODY) }
+        escapes = await watched(site, () => guardFetch(site.scope)(`http://${host}/v1/moderations`, init))
+      })
+      expect(site.provider.bill().billed).toBe(1)
+      expect(escapes).toEqual([expect.stringMatching(/^POST \/v1\/chat\/completions went to/)])
     })
   })
 

@@ -6,7 +6,7 @@ import { wireOf } from '../../integrations/wires/table.ts'
 import { findRefusal } from '../../src/lib/errors.ts'
 import { PRICE, attempt, openSite } from './wire-site.ts'
 
-describe('a path that a server may read in another way is not free', () => {
+describe('a path that a server may read in another way', () => {
   test.each([
     ['dots before an encoded slash', '/v1/conversations/..%2Fresponses'],
     ['in lower case', '/v1/conversations/..%2fresponses'],
@@ -14,7 +14,7 @@ describe('a path that a server may read in another way is not free', () => {
     ['encoded twice', '/v1/conversations/..%252Fresponses'],
     ['a question mark before a free ending', '/v1beta/models/m-1:generateContent%3Fa:countTokens'],
     ['a parameter', '/v1beta/models/m-1:generateContent;a:countTokens'],
-  ])('%s', async (_, path) => {
+  ])('is not free: %s', async (_, path) => {
     const site = await openSite({ 'm-1': PRICE })
     const { reached, refusal } = await attempt(site, `http://127.0.0.1${path}`, { model: 'm-1', input: 'hello' })
     expect([refusal?.code, reached]).toEqual(['ERR_UNMETERED', []])

@@ -19,7 +19,7 @@ test.each([
   ['OpenRouter', 'openrouter.ai', cheap, 1],
   ['xAI', 'api.x.ai', ticks, 1],
   ['xAI in a region', 'us-east-1.api.x.ai', ticks, 1],
-])('%s', async (_, host, usage, usd) => {
+])('a cost that an answer states below its price is believed only of who is known to state costs: %s', async (_, host, usage, usd) => {
   const site = await openSite({ 'm-1': PRICE })
   const fetch: typeof globalThis.fetch = async () => Response.json({ id: 'c-1', choices: [], usage })
   const body = JSON.stringify({ model: 'm-1', max_tokens: 20, messages: [] })
