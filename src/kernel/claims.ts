@@ -179,7 +179,8 @@ export const CLAIMS: readonly Claim[] = [
   },
   {
     id: 'stop',
-    claim: 'A stop refuses what it covers in every process on the store, before anything is asked or held, until it is lifted.',
+    claim:
+      'A stop refuses what it covers in every process on the store as soon as it is known there, within about a second, before anything is asked or held, until it is lifted.',
     assumes: [],
     test: 'test/kernel/stops.test.ts > in another process ends the work of this one',
   },
@@ -204,7 +205,8 @@ export const CLAIMS: readonly Claim[] = [
   },
   {
     id: 'alarm',
-    claim: 'A request of this process to a provider that nothing held raises an alarm: an event, a record, a line of doctor.',
+    claim:
+      'With `watchEscapes` on, a request of this process to a known host of a provider that nothing held raises an alarm: an event, a record, a line of doctor.',
     assumes: [],
     test: 'test/integrations/escapes.test.ts > reports a client without holdfast, as an event and in the audit chain, and says what to do',
   },
