@@ -59,7 +59,7 @@ export async function modelCall(
     return {
       bound,
       most: worstAmounts(bound, price),
-      least: worstAmounts({ ...bound, inputTokens: Math.min(1, bound.inputTokens), named: false }, price),
+      least: worstAmounts({ ...bound, parts: undefined, inputTokens: Math.min(1, bound.inputTokens), named: false }, price),
     }
   })
   if (worst === undefined) return undefined

@@ -1,7 +1,7 @@
 // The most that a model call can use and cost, from its request alone. Everything is rounded against the
 // caller: what cannot be counted here counts as the whole context window, and what has no bound is refused.
 
-import { assertAmount, type Amounts } from '../../lib/amounts.ts'
+import { amountOf, assertAmount, type Amounts } from '../../lib/amounts.ts'
 import { Refusal } from '../../lib/errors.ts'
 import type { ModelPrice, Rates, TokenBucket, Unit } from '../../waist/price.ts'
 import { picoToNanoUsd, unitFees } from '../cost.ts'
@@ -61,6 +61,8 @@ export interface RequestBound {
   readonly outputAudio?: boolean
   /** The most of what is billed by another measure than tokens: `{ images: 4 }`. @default nothing is */
   readonly units?: Readonly<Partial<Record<Unit, number>>>
+  /** The bounds of the requests that are sent in this one, each with its cap: together they cost what they cost one by one. */
+  readonly parts?: readonly RequestBound[] | undefined
 }
 
 /** What a request has in it, as far as its worst case depends on it; whoever reads a format makes one. */
@@ -148,6 +150,7 @@ export function worstAmounts(
   bound: RequestBound,
   price: ModelPrice | undefined,
 ): { readonly fixed: Amounts; readonly perOutputToken: Amounts } {
+  if (bound.parts !== undefined) return { fixed: worstOfParts(bound.parts, price), perOutputToken: {} }
   const predicted = (bound.predictedTokens ?? 0) * bound.choices
   const tokens = bound.inputTokens + predicted
   assertAmount('tokens', tokens)
@@ -174,6 +177,20 @@ export function worstAmounts(
     fixed: { usd: picoToNanoUsd(fixed), tokens, calls: 1 },
     perOutputToken: { usd: picoToNanoUsd(output * BigInt(choices)), tokens: choices },
   }
+}
+
+/** Each request at its own worst case, since the price of a token may depend on the length of its request. */
+function worstOfParts(parts: readonly RequestBound[], price: ModelPrice | undefined): Amounts {
+  const total = { usd: 0, tokens: 0, calls: 0 }
+  let isPriced = true
+  for (const part of parts) {
+    const { fixed, perOutputToken } = worstAmounts(part, price)
+    isPriced &&= 'usd' in fixed
+    for (const dimension of ['usd', 'tokens', 'calls'] as const)
+      total[dimension] += amountOf(fixed, dimension) + amountOf(perOutputToken, dimension) * part.outputTokensPerChoice
+  }
+  const { usd, ...counted } = total
+  return isPriced ? { usd, ...counted } : counted
 }
 
 /**
