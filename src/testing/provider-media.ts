@@ -4,6 +4,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setImmediate as turn } from 'node:timers/promises'
 import { newId } from '../lib/ids.ts'
+import { createBatches, type BatchResult } from './provider-batches.ts'
 
 /** A request to one of these endpoints. */
 export interface MediaRequest {
@@ -29,6 +30,8 @@ export interface MediaAnswer {
   readonly ends?: 'completed' | 'failed' | 'incomplete'
   /** After how many events the socket of a stream is destroyed. @default never */
   readonly cutAfter?: number
+  /** How each request of a batch ends, by its `custom_id` and place. @default all succeed */
+  readonly results?: (customId: string, at: number) => BatchResult
 }
 
 /** One answer, ready to be written. */
@@ -80,6 +83,7 @@ const MAX_RUNNING = 20_000
 export function createMedia(script: (request: MediaRequest) => MediaAnswer, charge: (line: MediaCharge) => void): Media {
   let next = 0
   const running = new Map<string, Running>()
+  const batches = createBatches((request) => script({ index: next++, ...request }), charge)
 
   function start(body: Fields, answer: MediaAnswer): MediaReply {
     const id = `resp_${newId()}`
@@ -112,7 +116,9 @@ export function createMedia(script: (request: MediaRequest) => MediaAnswer, char
 
   return {
     async reply({ method = '', url: target = '/', headers }, bytes = new Uint8Array()) {
-      const url = new URL(target, 'http://provider')
+      const url = new URL(target, `http://${headers.host ?? 'provider'}`)
+      const batch = batches.reply(method, url, bytes)
+      if (batch !== undefined) return batch
       const path = url.pathname.replace(/^\/v1\//, '')
       const [, id, cancel] = /^responses\/([^/]+)(\/cancel)?$/.exec(path) ?? []
       if (id !== undefined && running.has(id)) {
@@ -132,6 +138,7 @@ export function createMedia(script: (request: MediaRequest) => MediaAnswer, char
     reset() {
       next = 0
       running.clear()
+      batches.reset()
     },
   }
 }
