@@ -12,6 +12,7 @@ import { beginning } from '../common/call-observer.ts'
 import { modelCall, worstOf, type ModelCall, type ModelCallOptions } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { createBackgrounds, type Backgrounds } from './backgrounds.ts'
+import { withBatches } from './batches.ts'
 import { parseJson, readBody, type ReadRequest } from './request-body.ts'
 import { responseWith } from './response-with.ts'
 import { createStepHolds, inSteps, type StepHolds } from './step-holds.ts'
@@ -47,7 +48,7 @@ export interface GuardOptions extends ModelCallOptions, StreamOptions {
    * down (429 with `Retry-After`), it is paused for everybody who counts on it. @default nothing is paused
    */
   readonly account?: string
-  /** Most calls with `background: true` whose usage is looked for in later answers; beyond it the oldest is charged at worst. @default 10000 */
+  /** Most calls with `background: true`, and most batches, whose usage is looked for in later answers; beyond it the oldest is charged at worst. @default 10000 */
   readonly maxBackgrounds?: number
 }
 
@@ -85,7 +86,7 @@ export function guardFetch(source?: ScopeSource, options: GuardOptions = {}): ty
     options,
     send: unguarded(options.fetch) ?? defaultFetch,
     streams: streamSettings(options, source),
-    backgrounds: createBackgrounds(options.maxBackgrounds ?? 10_000),
+    backgrounds: withBatches(createBackgrounds(options.maxBackgrounds ?? 10_000), options.maxBackgrounds ?? 10_000),
   }
   const guarded = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
     const request = await normalise(input, init)

@@ -85,7 +85,8 @@ function wordOf(value: unknown): string {
   return typeof value === 'string' ? value : 'unknown'
 }
 
-function betasOf(headers: Headers): readonly string[] {
+/** What the `anthropic-beta` header lists. */
+export function betasOf(headers: Headers): readonly string[] {
   return (headers.get('anthropic-beta') ?? '').split(',').map((beta) => beta.trim())
 }
 

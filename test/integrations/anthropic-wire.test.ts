@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { guardFetch } from '../../integrations/ai-sdk.ts'
+import { messageBatches } from '../../integrations/wires/anthropic-batches.ts'
 import { messages } from '../../integrations/wires/anthropic.ts'
 import { wireOf } from '../../integrations/wires/table.ts'
 import type { Finding } from '../../integrations/wires/wire.ts'
@@ -130,7 +131,7 @@ describe('a request', () => {
     const vertex = '/v1/projects/p/locations/l/publishers/anthropic/models/claude-opus-5:rawPredict'
     const bedrock = '/model/anthropic.claude-opus-5/invoke'
     for (const path of ['/v1/complete', '/v1/sessions', vertex, bedrock]) expect(wireOf('POST', path)).toBe('unknown')
-    expect(wireOf('POST', '/v1/messages/batches')).toEqual({ spends: expect.stringContaining('long after') as string })
+    expect(wireOf('POST', '/v1/messages/batches')).toBe(messageBatches)
     expect(wireOf('POST', '/v1/threads/thread_1/messages')).toEqual({ spends: expect.any(String) as string })
   })
 })

@@ -113,7 +113,7 @@ describe('a refusal', () => {
 
   test('of what cannot be metered leaves no request behind, and what costs nothing is let through', () =>
     withClient({}, async (bench, client) => {
-      const requests = [{ custom_id: 'a', params: HELLO }]
+      const requests = [{ custom_id: 'a', params: { ...HELLO, thread: { type: 'continue' } } }]
       for (const call of [
         () => client.messages.batches.create({ requests }),
         () => client.post('/v1/complete', { body: { model: SUITE_MODEL, max_tokens_to_sample: 5, prompt: 'a' } }),
