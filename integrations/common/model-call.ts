@@ -11,7 +11,7 @@ import { totalTokens } from '../../src/metering/usage/totals.ts'
 import { paidKey, priceKey, worstAmounts, type BoundOptions, type RequestBound } from '../../src/metering/worst-case/bound.ts'
 import type { Action } from '../../src/waist/action.ts'
 import type { Answer } from '../../src/waist/hold.ts'
-import type { ModelPrice, Unit, Usage } from '../../src/waist/price.ts'
+import type { ModelPrice, Prices, Unit, Usage } from '../../src/waist/price.ts'
 import type { Scope } from '../../src/waist/scope.ts'
 
 /**
@@ -25,7 +25,7 @@ export interface ModelCall {
   readonly action: Action
   readonly bound: RequestBound
   /** What an answer cost; `undefined` when it cannot be priced. */
-  used(usage: Usage, serviceTier?: string): { readonly amounts: Amounts; readonly priceSource?: string } | undefined
+  readonly used: (usage: Usage, serviceTier?: string) => { readonly amounts: Amounts; readonly priceSource?: string } | undefined
 }
 
 /** Options of {@link modelCall}. */
@@ -80,16 +80,25 @@ export async function modelCall(
   return {
     action,
     bound,
-    used(usage, serviceTier) {
-      // The tier that answered is the one that is billed, whatever was asked for.
-      const paid = serviceTier === undefined ? price : prices.find(paidKey(model.id, serviceTier), provider)
-      const counted = { tokens: totalTokens(usage), calls: 1 }
-      if (price === undefined) return { amounts: counted }
-      if (paid === undefined) return undefined
-      const believed = statesCosts(provider, hostname) ? usage : atLeastPriced(paid, usage)
-      const usd = believed && costOrNone(paid, believed)
-      return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: costSource(paid, believed!) }
-    },
+    used: usedAt(prices, price, { id: model.id, provider, hostname }),
+  }
+}
+
+/** Prices answers. A function of its own, so that what waits long for an answer keeps no request in memory for it. */
+function usedAt(
+  prices: Prices,
+  price: ModelPrice | undefined,
+  { id, provider, hostname }: { readonly id: string; readonly provider: string | undefined; readonly hostname: string | undefined },
+): ModelCall['used'] {
+  return (usage, serviceTier) => {
+    // The tier that answered is the one that is billed, whatever was asked for.
+    const paid = serviceTier === undefined ? price : prices.find(paidKey(id, serviceTier), provider)
+    const counted = { tokens: totalTokens(usage), calls: 1 }
+    if (price === undefined) return { amounts: counted }
+    if (paid === undefined) return undefined
+    const believed = statesCosts(provider, hostname) ? usage : atLeastPriced(paid, usage)
+    const usd = believed && costOrNone(paid, believed)
+    return usd === undefined ? undefined : { amounts: { ...counted, usd }, priceSource: costSource(paid, believed!) }
   }
 }
 

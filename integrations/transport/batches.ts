@@ -1,15 +1,19 @@
 // Batches: the hold of each stays open after it was begun, until its results have been read. Its deadline charges it at
 // worst meanwhile, and results that are read later correct that.
 
-import { messageBatches, pricedBy, readLine } from '../wires/anthropic-batches.ts'
+import { answerOf, type ModelCall } from '../common/model-call.ts'
+import { endedUnbilled, messageBatches, pricedBy, readLine } from '../wires/anthropic-batches.ts'
 import type { Body, Finding } from '../wires/wire.ts'
 import type { Backgrounds, OpenCall } from './backgrounds.ts'
 import { createObjectSplitter } from './json-objects.ts'
 import { parseJson } from './request-body.ts'
 import { responseWith } from './response-with.ts'
 
-/** A batch that was begun, and what decides the price of each of its answers. */
-interface OpenBatch extends OpenCall {
+/** A batch that was begun. It may be open for a day, so it keeps nothing of its requests but what decides their price. */
+interface OpenBatch extends Pick<OpenCall, 'scope' | 'settlement'> {
+  readonly model: string
+  readonly dimensions: readonly string[]
+  readonly used: ModelCall['used']
   readonly requests: ReadonlyMap<string, Body>
 }
 
@@ -19,8 +23,8 @@ interface Sum {
   priceSource: string | undefined
 }
 
-/** `…/v1/messages/batches/{id}/results`. */
-const RESULTS = /\/v1\/messages\/batches\/([^/]+)\/results\/?$/
+/** `…/v1/messages/batches/{id}`, and its results. */
+const ONE_BATCH = /\/v1\/messages\/batches\/([^/]+)(\/results)?\/?$/
 const MAX_ID_LENGTH = 256
 /** Most requests of all open batches together: five of the largest. */
 const MAX_OPEN_REQUESTS = 500_000
@@ -29,6 +33,7 @@ const MAX_OPEN_REQUESTS = 500_000
  * Adds the memory of batches to that of calls in the background.
  *
  * @param max - Most open batches; beyond it the oldest is charged at worst.
+ * @param maxRequests - Most requests of all open batches together, likewise.
  */
 export function withBatches(others: Backgrounds, max: number, maxRequests = MAX_OPEN_REQUESTS): Backgrounds {
   const running = new Map<string, OpenBatch>()
@@ -41,7 +46,10 @@ export function withBatches(others: Backgrounds, max: number, maxRequests = MAX_
   }
 
   function remember(id: string, open: OpenBatch): void {
-    forget(id)
+    // One list of results tells of one batch: of the other nobody will ever know.
+    void forget(id)
+      ?.settlement.charge('another batch has the same id')
+      .catch(() => undefined)
     running.set(id, open)
     openRequests += open.requests.size
     while (running.size > max || (openRequests > maxRequests && running.size > 1)) {
@@ -65,13 +73,22 @@ export function withBatches(others: Backgrounds, max: number, maxRequests = MAX_
         stillRuns() {
           const { id, processing_status: status } = seen
           if (typeof id !== 'string' || id.length > MAX_ID_LENGTH || typeof status !== 'string') return false
-          remember(id, { ...open, requests: pricedBy(asked.request.body) })
+          const { scope, settlement, call } = open
+          const { resource: model, worst = {} } = call.action
+          remember(id, {
+            scope,
+            settlement,
+            model,
+            dimensions: Object.keys(worst),
+            used: call.used,
+            requests: pricedBy(asked.request.body),
+          })
           return true
         },
       }
     },
     async watch(path, send) {
-      const id = RESULTS.exec(path)?.[1]
+      const [, id, isResults] = ONE_BATCH.exec(path) ?? []
       const open = id === undefined ? undefined : running.get(id)
       if (id === undefined || open === undefined) return others.watch(path, send)
       const response = await send()
@@ -79,19 +96,23 @@ export function withBatches(others: Backgrounds, max: number, maxRequests = MAX_
       if (response.status !== 200 || response.body === null) return response
       // Two readers at once may both come to the end; the first of them settles.
       const end = async (sum: Sum | undefined): Promise<void> => (forget(id) === undefined ? undefined : endBatch(id, open, sum))
-      return responseWith(response, response.body.pipeThrough(watching(open, end)))
+      if (isResults !== undefined) return responseWith(response, response.body.pipeThrough(watching(open, end)))
+      const text = await response.text()
+      const shown = parseJson(text)
+      if (typeof shown === 'object' && shown !== null && endedUnbilled(shown as Body, id, open.requests.size)) await end(nothingOf(open))
+      return responseWith(response, text)
     },
   }
 }
 
 /** Settles a batch with the sum of its results; charges the worst case where they do not make one. */
-async function endBatch(id: string, { call, scope, settlement }: OpenCall, sum: Sum | undefined): Promise<void> {
+async function endBatch(id: string, { model, scope, settlement }: OpenBatch, sum: Sum | undefined): Promise<void> {
   if (sum !== undefined) {
     const { amounts, priceSource } = sum
-    return settlement.settle(amounts, { responseId: id, ...(priceSource === undefined ? {} : { priceSource }) })
+    return settlement.settle(amounts, answerOf({ priceSource }, id))
   }
   await settlement.charge('the results of the batch lack a usage that could be priced')
-  const message = `The results of a batch of \`${call.action.resource}\` lack a request, or have one without a usage that could be priced, and it was charged at its worst case. Add what it used to openKernel({ prices }), or send smaller batches.`
+  const message = `The results of a batch of \`${model}\` lack a request, or have one without a usage that could be priced, and it was charged at its worst case. Add what it used to openKernel({ prices }), or send smaller batches.`
   scope.report({ type: 'assumed', message })
 }
 
@@ -113,12 +134,17 @@ function watching(open: OpenBatch, end: (sum: Sum | undefined) => Promise<void>)
   })
 }
 
+/** What is not named when a hold is settled counts as used up, so each dimension is there. */
+function nothingOf({ dimensions }: OpenBatch): Sum {
+  return { amounts: Object.fromEntries(dimensions.map((dimension) => [dimension, 0])), priceSource: undefined }
+}
+
 /** Reads the lines of results. Whatever is odd in one of them leaves the batch without a sum. */
-function createReader({ call, requests }: OpenBatch) {
+function createReader(open: OpenBatch) {
+  const { used: usedBy, requests } = open
   const splitter = createObjectSplitter()
   const seen = new Set<string>()
-  const nothing = Object.fromEntries(Object.keys(call.action.worst ?? {}).map((dimension) => [dimension, 0]))
-  const sum: Sum = { amounts: nothing, priceSource: undefined }
+  const sum = nothingOf(open)
   let isOdd = false
 
   function take(text: string): boolean {
@@ -130,7 +156,7 @@ function createReader({ call, requests }: OpenBatch) {
 
   function add({ usage, serviceTier }: Finding): boolean {
     // A batch is a discount: what has no price with it is never dearer than without.
-    const used = call.used(usage, serviceTier) ?? call.used(usage, serviceTier?.replace(/^batch\+/, ''))
+    const used = usedBy(usage, serviceTier) ?? usedBy(usage, serviceTier?.replace(/^batch\+/, ''))
     if (used === undefined) return false
     for (const [dimension, amount] of Object.entries(used.amounts)) sum.amounts[dimension] = (sum.amounts[dimension] ?? 0) + amount
     sum.priceSource ??= used.priceSource

@@ -61,6 +61,13 @@ export function readLine(line: unknown, requests: ReadonlyMap<string, Body>): Li
   return { customId, found: type === 'succeeded' ? messages.findIn(asBody(message), original) : undefined }
 }
 
+/** Whether a batch, as an answer shows it, has ended without one request that succeeded; what ended otherwise is not billed. */
+export function endedUnbilled(shown: Body, batch: string, requests: number): boolean {
+  const { id, processing_status: status, request_counts: counts } = shown
+  const { errored, canceled, expired } = asBody(counts)
+  return id === batch && status === 'ended' && Number(errored) + Number(canceled) + Number(expired) === requests
+}
+
 const UNBILLED_RESULTS: ReadonlySet<string> = new Set(['errored', 'canceled', 'expired'])
 
 function boundBatch({ body, bytes, headers }: WireRequest, options: BoundOptions): RequestBound {

@@ -25,23 +25,25 @@ export interface Batches {
 
 /** Makes them. `script` decides each batch, `charge` is called in full before it is answered. */
 export function createBatches(script: (request: Omit<MediaRequest, 'index'>) => MediaAnswer, charge: (line: MediaCharge) => void): Batches {
-  const begun = new Map<string, { readonly lines: readonly string[]; cutAfter: number | undefined }>()
+  const begun = new Map<string, { readonly lines: readonly string[]; readonly counts: Counts; cutAfter: number | undefined }>()
 
   function begin(bytes: Uint8Array, origin: string): MediaReply {
     const body = JSON.parse(Buffer.from(bytes).toString('utf8')) as { requests: { custom_id: string; params: { model: string } }[] }
     const { status = 200, results = (): BatchResult => ({}), cutAfter } = script({ path: 'messages/batches', body: { ...body } })
     if (status !== 200) return json({ type: 'error', error: { type: 'api_error', message: 'A simulated failure.' } }, status)
     const id = `msgbatch_${newId()}`
+    const counts: Counts = { ...NONE }
     const lines = body.requests.flatMap(({ custom_id, params: { model } }, at) => {
       const { type = 'succeeded', usage = { inputTokens: 7, outputTokens: 3 }, told = true, listed = true } = results(custom_id, at)
+      counts[type] += 1
       if (type === 'succeeded') charge({ id: `msg_${newId()}`, endpoint: 'messages/batches', model, ...usage })
       const reported = { input_tokens: usage.inputTokens, output_tokens: usage.outputTokens, service_tier: 'batch' }
       const message = { id: `msg_${newId()}`, type: 'message', role: 'assistant', model, content: [], ...(told && { usage: reported }) }
       const result = type === 'succeeded' ? { type, message } : { type, ...(type === 'errored' && { error: { type: 'error' } }) }
       return listed ? [`${JSON.stringify({ custom_id, result })}\n`] : []
     })
-    if (begun.size < MAX_BEGUN) begun.set(id, { lines, cutAfter })
-    return json(shown(id, 'in_progress', origin))
+    if (begun.size < MAX_BEGUN) begun.set(id, { lines, counts, cutAfter })
+    return json(shown(id, 'in_progress', origin, { ...NONE, processing: lines.length }))
   }
 
   return {
@@ -50,7 +52,8 @@ export function createBatches(script: (request: Omit<MediaRequest, 'index'>) => 
       const [, id, action] = /^\/v1\/messages\/batches\/([^/]+)(?:\/(results|cancel))?$/.exec(pathname) ?? []
       const batch = id === undefined ? undefined : begun.get(id)
       if (id === undefined || batch === undefined) return undefined
-      if (action !== 'results') return json(shown(id, action === 'cancel' ? 'canceling' : 'ended', origin))
+      if (action !== 'results')
+        return json(action === 'cancel' ? shown(id, 'canceling', origin, NONE) : shown(id, 'ended', origin, batch.counts))
       const { lines, cutAfter } = batch
       // They break off once, and can be read again.
       batch.cutAfter = undefined
@@ -62,9 +65,13 @@ export function createBatches(script: (request: Omit<MediaRequest, 'index'>) => 
 
 const MAX_BEGUN = 1_000
 
-function shown(id: string, status: string, origin: string): object {
+/** How many requests of a batch ended how; all of them are running until it has ended. */
+type Counts = Record<'processing' | 'succeeded' | 'errored' | 'canceled' | 'expired', number>
+const NONE: Readonly<Counts> = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 }
+
+function shown(id: string, status: string, origin: string, counts: Readonly<Counts>): object {
   const url = status === 'ended' ? `${origin}/v1/messages/batches/${id}/results` : null
-  return { id, type: 'message_batch', processing_status: status, results_url: url }
+  return { id, type: 'message_batch', processing_status: status, request_counts: counts, results_url: url }
 }
 
 function json(body: object, status = 200): MediaReply {

@@ -2,7 +2,11 @@
 
 import Anthropic from '@anthropic-ai/sdk'
 import { describe, expect, test } from 'vitest'
+import { createBackgrounds, type OpenCall } from '../../integrations/transport/backgrounds.ts'
+import { withBatches } from '../../integrations/transport/batches.ts'
 import { guardFetch } from '../../integrations/transport/guard-fetch.ts'
+import type { ReadRequest } from '../../integrations/transport/request-body.ts'
+import { messageBatches } from '../../integrations/wires/anthropic-batches.ts'
 import { findRefusal } from '../../src/index.ts'
 import { until } from '../../src/testing/integration-bench.ts'
 import type { MediaAnswer } from '../../src/testing/provider-media.ts'
@@ -106,11 +110,15 @@ describe('a batch of messages', () => {
       },
     ))
 
-  test('of which nothing succeeded costs nothing', () =>
-    onBatches({ results: () => ({ type: 'expired' }) }, async (batches, bench) => {
-      const { id } = await batches.create({ requests: requests(2) })
-      await readAll(batches, id)
+  test('of which nothing succeeded costs nothing, and that is known as soon as it is looked at', () =>
+    onBatches({ results: (_, at) => ({ type: (['errored', 'canceled', 'expired'] as const)[at]! }) }, async (batches, bench) => {
+      const { id } = await batches.create({ requests: requests(3) })
+      await batches.cancel(id)
+      expect(bench.ends()).toEqual([])
+      expect((await batches.retrieve(id)).processing_status).toBe('ended')
       expect(bench.ends()).toMatchObject([{ outcome: 'settled', used: { usd: 0, tokens: 0, calls: 0 } }])
+      expect(await readAll(batches, id)).toBe(3)
+      expect(bench.ends()).toHaveLength(1)
     }))
 
   test('whose results are read twice, at once or one after the other, is settled once', () =>
@@ -119,6 +127,14 @@ describe('a batch of messages', () => {
       await Promise.all([readAll(batches, id), readAll(batches, id)])
       expect(await readAll(batches, id)).toBe(3)
       expect(bench.ends()).toMatchObject([{ outcome: 'settled', used: { usd: 3 * COST } }])
+    }))
+
+  test('is settled with its last result, whether or not its reader waits for the end', () =>
+    onBatches({}, async (batches, { ends }) => {
+      const { id } = await batches.create({ requests: requests(3) })
+      let lines = 0
+      for await (const _ of await batches.results(id)) if (++lines === 3) break
+      expect(ends()).toMatchObject([{ outcome: 'settled', used: { usd: 3 * COST } }])
     }))
 
   test.each([
@@ -280,6 +296,57 @@ describe('results', () => {
       ({ ends }) => expect(ends()).toMatchObject([{ outcome: 'settled', used: { usd: 7 * 1_000 + 3 * 10_000 } }]),
       [requestOf('a', { inference_geo: 'us' })],
     ))
+})
+
+describe('the memory of batches', () => {
+  test('has a bound on the requests of all of them, beyond which the oldest are charged', () => {
+    const charged: string[] = []
+    const memory = withBatches(createBackgrounds(10), 10, 5)
+    const begin = (id: string, count: number): void => {
+      const settlement = { charge: async () => void charged.push(id) }
+      const call = { action: { resource: MODEL, worst: {} }, used: () => undefined }
+      const open = { scope: { report: () => {} }, settlement, call } as unknown as OpenCall
+      const { wire, stillRuns } = memory.follow(
+        { wire: messageBatches, request: { body: { requests: requests(count) } } } as unknown as ReadRequest,
+        open,
+      )
+      expect(wire.findIn({ id, processing_status: 'in_progress' }, {})).toBeUndefined()
+      expect(stillRuns?.()).toBe(true)
+    }
+    begin('a', 3)
+    begin('b', 2)
+    expect([charged, memory.size]).toEqual([[], 2])
+    begin('c', 3)
+    expect([charged, memory.size]).toEqual([['a'], 2])
+    // One alone is kept, whatever its size.
+    begin('d', 9)
+    expect([charged, memory.size]).toEqual([['a', 'b', 'c'], 1])
+    // Of two with one id only the last can be settled.
+    begin('d', 1)
+    expect([charged, memory.size]).toEqual([['a', 'b', 'c', 'd'], 1])
+  })
+})
+
+describe('a look at a batch', () => {
+  const counts = { processing: 0, succeeded: 0, errored: 1, canceled: 1, expired: 0 }
+  const ended = { id: 'msgbatch_1', processing_status: 'ended', request_counts: counts }
+
+  test.each<[string, object | string]>([
+    ['of another id', { ...ended, id: 'msgbatch_2' }],
+    ['that is not over', { ...ended, processing_status: 'canceling' }],
+    ['with a request that succeeded', { ...ended, request_counts: { ...counts, errored: 0, succeeded: 1 } }],
+    ['that does not count', { ...ended, request_counts: null }],
+    ['that is no answer', 'oops'],
+  ])('%s ends nothing', async (_, answer) => {
+    const text = typeof answer === 'string' ? answer : JSON.stringify(answer)
+    const send: typeof fetch = async (_url, init) =>
+      init?.method === 'POST' ? Response.json({ id: 'msgbatch_1', processing_status: 'in_progress' }) : new Response(text)
+    await onMedia({ guard: { fetch: send }, kernel: { prices: PRICES, holdDeadlineMs: 300 } }, async (bench) => {
+      await bench.post('messages/batches', { requests: requests(2) })
+      expect(await (await bench.guarded(`${bench.provider.baseURL}/messages/batches/msgbatch_1`)).text()).toBe(text)
+      expect(bench.ends()).toEqual([])
+    })
+  })
 })
 
 describe('a batch that is refused', () => {
