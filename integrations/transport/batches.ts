@@ -35,7 +35,7 @@ const MAX_OPEN_REQUESTS = 500_000
  * @param max - Most open batches; beyond it the oldest is charged at worst.
  * @param maxRequests - Most requests of all open batches together, likewise.
  */
-export function withBatches(others: Backgrounds, max: number, maxRequests = MAX_OPEN_REQUESTS): Backgrounds {
+export function withBatches(others: Backgrounds, max: number, maxRequests: number = MAX_OPEN_REQUESTS): Backgrounds {
   const running = new Map<string, OpenBatch>()
   let openRequests = 0
 

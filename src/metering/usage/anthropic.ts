@@ -1,7 +1,7 @@
 // The usage that Anthropic reports, and whoever speaks its Messages format.
 
 import type { Usage } from '../../waist/price.ts'
-import { asFields, count, countServerTools, makeDisjoint, required, splitWrites, type Fields } from './disjoint.ts'
+import { NOTHING_BESIDE, asFields, count, countServerTools, makeDisjoint, required, splitWrites, type Fields } from './disjoint.ts'
 
 /**
  * Reads the `usage` object of an answer of the Messages API.
@@ -32,19 +32,13 @@ export function readAnthropicUsage(usage: unknown): Usage | undefined {
     total.reasoning += count((asFields(sampling['output_tokens_details'] ?? {}) ?? { thinking_tokens: Number.NaN })['thinking_tokens'])
   }
   return makeDisjoint({
+    ...NOTHING_BESIDE,
     input: total.input,
     output: total.output,
-    total: undefined,
     cacheRead: total.read,
     cacheWrite5m: total.short,
     cacheWrite1h: total.long,
     reasoning: total.reasoning,
-    text: 0,
-    inputAudio: 0,
-    cachedAudio: 0,
-    outputAudio: 0,
-    inputDetails: {},
-    outputDetails: {},
     toolCalls,
   })
 }

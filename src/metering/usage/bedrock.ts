@@ -1,7 +1,7 @@
 // The usage that Amazon Bedrock reports: of Converse in the answer, of InvokeModel beside it.
 
 import type { Usage } from '../../waist/price.ts'
-import { asFields, count, makeDisjoint, required } from './disjoint.ts'
+import { NOTHING_BESIDE, asFields, count, makeDisjoint, required } from './disjoint.ts'
 
 /**
  * Reads the `usage` of Converse, or of the `metadata` event of ConverseStream. What was read from or written to the cache is
@@ -68,20 +68,12 @@ function sumsOf({ input, output, reads }: Parts, writes: number): { readonly tot
 function readParts(parts: Parts, short: number, long: number): Usage | undefined {
   const reads = count(parts.reads)
   return makeDisjoint({
+    ...NOTHING_BESIDE,
     input: required(parts.input) + reads + short + long,
     output: required(parts.output),
-    total: undefined,
     cacheRead: reads,
     cacheWrite5m: short,
     cacheWrite1h: long,
-    reasoning: 0,
-    text: 0,
-    inputAudio: 0,
-    cachedAudio: 0,
-    outputAudio: 0,
-    inputDetails: {},
-    outputDetails: {},
-    toolCalls: {},
   })
 }
 

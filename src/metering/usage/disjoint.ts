@@ -34,6 +34,22 @@ export interface Report {
   toolCalls: Readonly<Record<string, number>>
 }
 
+/** A report of nothing beside the two sides, to be filled in. */
+export const NOTHING_BESIDE: Omit<Report, 'input' | 'output'> = {
+  total: undefined,
+  cacheRead: 0,
+  cacheWrite5m: 0,
+  cacheWrite1h: 0,
+  reasoning: 0,
+  text: 0,
+  inputAudio: 0,
+  cachedAudio: 0,
+  outputAudio: 0,
+  inputDetails: {},
+  outputDetails: {},
+  toolCalls: {},
+}
+
 /** Turns totals and their parts into buckets; `undefined` as soon as one of them cannot be. */
 export function makeDisjoint(report: Report): Usage | undefined {
   const whole = reconcile(report)

@@ -1,7 +1,7 @@
 // The usage that Gemini models report, in the Gemini API and in Vertex AI.
 
 import type { Usage } from '../../waist/price.ts'
-import { asFields, count, makeDisjoint, required } from './disjoint.ts'
+import { NOTHING_BESIDE, asFields, count, makeDisjoint, required } from './disjoint.ts'
 
 /**
  * Reads the `usageMetadata` of a Gemini answer.
@@ -24,20 +24,16 @@ export function readGoogleUsage(usageMetadata: unknown, hostedCalls: Readonly<Re
   const output = count(fields['candidatesTokenCount']) + thoughts
   if (input + output !== required(fields['totalTokenCount'])) return undefined
   return makeDisjoint({
+    ...NOTHING_BESIDE,
     input,
     output,
     total: fields['totalTokenCount'],
     cacheRead: count(fields['cachedContentTokenCount']),
-    cacheWrite5m: 0,
-    cacheWrite1h: 0,
     reasoning: thoughts,
-    text: 0,
     inputAudio: tokensOf('AUDIO', fields['promptTokensDetails']) + tokensOf('AUDIO', fields['toolUsePromptTokensDetails']),
     cachedAudio: tokensOf('AUDIO', fields['cacheTokensDetails']),
     outputAudio: tokensOf('AUDIO', fields['candidatesTokensDetails']),
     ...(fields['candidatesTokensDetails'] == null ? {} : { outputImage: tokensOf('IMAGE', fields['candidatesTokensDetails']) }),
-    inputDetails: {},
-    outputDetails: {},
     toolCalls: hostedCalls,
   })
 }

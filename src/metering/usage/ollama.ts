@@ -1,7 +1,7 @@
 // The usage that Ollama reports in its own formats, `/api/chat` and `/api/generate`.
 
 import type { Usage } from '../../waist/price.ts'
-import { asFields, count, makeDisjoint, required } from './disjoint.ts'
+import { NOTHING_BESIDE, asFields, count, makeDisjoint, required } from './disjoint.ts'
 
 /**
  * Reads an answer of Ollama, or the last line of a streamed one: only that has `done`, and the counts.
@@ -14,19 +14,9 @@ export function readOllamaAnswer(answer: unknown): Usage | undefined {
   const fields = asFields(answer)
   if (fields?.['done'] !== true) return undefined
   return makeDisjoint({
+    ...NOTHING_BESIDE,
     input: required(fields['prompt_eval_count']),
     output: required(fields['eval_count']),
-    total: undefined,
     cacheRead: count(fields['prompt_eval_cached_count']),
-    cacheWrite5m: 0,
-    cacheWrite1h: 0,
-    reasoning: 0,
-    text: 0,
-    inputAudio: 0,
-    cachedAudio: 0,
-    outputAudio: 0,
-    inputDetails: {},
-    outputDetails: {},
-    toolCalls: {},
   })
 }

@@ -1,7 +1,7 @@
 // The usage of OpenAI's endpoints for images and sound, and of who speaks their formats.
 
 import type { Usage } from '../../waist/price.ts'
-import { asFields, count, makeDisjoint, required, type Fields, type Report } from './disjoint.ts'
+import { NOTHING_BESIDE, asFields, count, makeDisjoint, required, type Fields, type Report } from './disjoint.ts'
 import { audioMs } from './duration.ts'
 import { statedCost } from './stated.ts'
 import { NOTHING_USED } from './totals.ts'
@@ -85,19 +85,9 @@ export function readTranscriptionUsage(usage: unknown): Usage | undefined {
 
 function reportOf(fields: Fields): Report {
   return {
+    ...NOTHING_BESIDE,
     input: 0,
     output: 0,
     total: fields['total_tokens'],
-    cacheRead: 0,
-    cacheWrite5m: 0,
-    cacheWrite1h: 0,
-    reasoning: 0,
-    text: 0,
-    inputAudio: 0,
-    cachedAudio: 0,
-    outputAudio: 0,
-    inputDetails: {},
-    outputDetails: {},
-    toolCalls: {},
   }
 }
