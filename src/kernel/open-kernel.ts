@@ -12,14 +12,14 @@ import { assertStoreIsWhole } from '../audit/store-heads.ts'
 import { declareBudgets } from '../budget/declare.ts'
 import { createLedger } from '../budget/ledger.ts'
 import { takeCuts } from '../budget/operator.ts'
-import { GRACE_MS, LEASE_TTL_MS, createProcesses, type Processes } from '../budget/processes.ts'
+import { GRACE_MS, LEASE_TTL_MS, createProcesses } from '../budget/processes.ts'
 import type { BudgetDeclaration } from '../budget/declaration.ts'
 import { Blackboard } from '../blackboard/blackboard.ts'
 import { createNamespaces, type NamespaceAccess } from '../blackboard/namespaces.ts'
 import { AuthGuardian, type Approval } from '../guardian/auth-guardian.ts'
 import { closeHandoff } from '../handoff/handoff.ts'
 import { loadPrices, type PriceOverride } from '../metering/prices.ts'
-import { groupCommits, type Committer } from '../stores/group.ts'
+import { groupCommits } from '../stores/group.ts'
 import type { Store } from '../stores/store.ts'
 import type { Gate } from '../waist/gate.ts'
 import type { HandoffClosing } from '../waist/handoff.ts'
@@ -32,9 +32,10 @@ import { warnOfEvents, type KernelEvent } from './events.ts'
 import { createOperator, type Operator } from './operator.ts'
 import { assertPromise, type Assumed, type Promised } from './promise.ts'
 import { createReadings, type Readings } from './readings.ts'
-import { createReports, sleepUnref } from './reports.ts'
+import { createReports } from './reports.ts'
+import { endKernel } from './end-kernel.ts'
 import { createRecentIds } from './recent-ids.ts'
-import { createScope, type ScopeContext } from './scope.ts'
+import { createScope } from './scope.ts'
 import { createSuccessor } from './successor.ts'
 
 /** Options of {@link openKernel}. */
@@ -131,7 +132,6 @@ export interface Kernel extends AsyncDisposable, Operator, Readings {
   close(): Promise<void>
 }
 
-const CLOSE_DRAIN_MS = 5_000
 /** The leases of a process are looked at, and their spending reported, as often as it renews itself. */
 const TICK_SHARE = 0.3
 /** Names of the environment on platforms that freeze a process between two requests. */
@@ -330,39 +330,6 @@ async function start(options: KernelOptions, settings: ReturnType<typeof setting
 
 const suspendedMessage = (process: string, holds: number): string =>
   `The silent process ${process} held money for ${holds === 1 ? 'one action' : `${holds} actions`}; it is in suspense now, and counts as spent until that process, or an operator, says otherwise.`
-
-/** Whatever is still held was perhaps spent: it is charged, and everything is sent, before the chain ends. */
-async function endKernel({ open, beginning, reports, ledger }: ScopeContext, processes: Processes, committer: Committer, chain: Chain) {
-  // Who is being answered right now is told ERR_CLOSED, and what was taken for him goes back; a gate may take its time.
-  await atMost(Promise.allSettled(beginning))
-  await atMost(Promise.all([...open].map((hold) => hold.charge('the kernel was closed while it was held'))))
-  ledger.stop()
-  let unsent = await reports.drain(CLOSE_DRAIN_MS)
-  // If the store is away now, what is leased goes back as soon as it returns, also after the end of the kernel.
-  await atMost(
-    reports.send(
-      () => ledger.flush(),
-      () => void (unsent += 1),
-    ),
-  )
-  processes.stop()
-  try {
-    // With ends unsent the records stay, renewed no more: so the others find that there is something to suspend.
-    if (unsent === 0) await atMost(ledger.closeOwnAllotments().then(() => processes.close()))
-    await atMost(committer.idle())
-    chain.append('close', { unsent })
-    // The last head goes into the store, so that a cut tail of a closed chain is always found.
-    if (unsent === 0) await atMost(committer.commit({}))
-    chain.flush()
-  } finally {
-    chain.close(unsent === 0)
-  }
-}
-
-/** A store that never answers must not keep a program from ending. */
-async function atMost(step: Promise<unknown>): Promise<void> {
-  await Promise.race([step, sleepUnref(CLOSE_DRAIN_MS)])
-}
 
 /** A listener that throws must not stand between a hold and its end. */
 function unfailing(listener: (event: KernelEvent) => void): (event: KernelEvent) => void {

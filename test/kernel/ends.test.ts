@@ -4,6 +4,7 @@
 import { describe, expect, test, vi } from 'vitest'
 import { line, open, take } from '../budget/bench.ts'
 import { asking, declare, ledgerOf } from '../budget/ledger-bench.ts'
+import { HoldfastError } from '../../src/lib/errors.ts'
 import { memoryStore } from '../../src/stores/memory.ts'
 import type { Store } from '../../src/stores/store.ts'
 import { faultyStore, type Fault } from '../../src/testing/faulty-store.ts'
@@ -31,6 +32,22 @@ test('close ends although the store never answers', async () => {
   await kernel.close()
   expect(JSON.parse(kernel.auditLines.at(-1)!)).toMatchObject({ kind: 'close', unsent: 1 })
 }, 40_000)
+
+test('close ends although the store goes away in the middle of it, and says so', async () => {
+  const real = memoryStore()
+  let away = false
+  const list: Store['list'] = async (...asked) => {
+    if (away) throw new HoldfastError('ERR_STORE', 'the server was restarted')
+    return real.list(...asked)
+  }
+  const { kernel, events } = await open({ store: { ...real, list }, budgets: BUDGETS })
+  away = true
+  await kernel.close()
+  expect(events.filter(({ type }) => type === 'trouble')).toMatchObject([
+    { message: expect.stringContaining('the server was restarted') as string },
+  ])
+  expect(JSON.parse(kernel.auditLines.at(-1)!)).toMatchObject({ kind: 'close' })
+})
 
 describe('an intent has its end', () => {
   test('when a gate throws as it is asked again', async () => {
