@@ -35,7 +35,13 @@ export async function endKernel(
   processes.stop()
   try {
     // With ends unsent the records stay, renewed no more: so the others find that there is something to suspend.
-    if (unsent === 0) await atMost(leave(ledger, processes).catch(left))
+    if (unsent === 0)
+      await atMost(
+        ledger
+          .closeOwnAllotments()
+          .then(() => processes.close())
+          .catch(left),
+      )
     await atMost(committer.idle())
     chain.append('close', { unsent })
     // The last head goes into the store, so that a cut tail of a closed chain is always found.
@@ -49,9 +55,4 @@ export async function endKernel(
 /** A store that never answers must not keep a program from ending. */
 async function atMost(step: Promise<unknown>): Promise<void> {
   await Promise.race([step, sleepUnref(CLOSE_DRAIN_MS)])
-}
-
-async function leave(ledger: ScopeContext['ledger'], processes: Processes): Promise<void> {
-  await ledger.closeOwnAllotments()
-  await processes.close()
 }
