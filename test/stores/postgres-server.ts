@@ -64,11 +64,15 @@ export async function startPostgres(settings: Readonly<Record<string, string>> =
   async function start({ standby = false } = {}): Promise<void> {
     if (standby) writeFileSync(join(data, 'standby.signal'), '')
     const options = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-    child = spawn(join(binaries, 'postgres'), ['-D', data, ...options], { ...user, cwd: directory, stdio: 'ignore' })
+    const run = (): ChildProcess =>
+      spawn(join(binaries, 'postgres'), ['-D', data, ...options], { ...user, cwd: directory, stdio: 'ignore' })
+    child = run()
     const until = performance.now() + MAX_START_MS
     while (!(await answers())) {
-      if (performance.now() > until || child.exitCode !== null) throw new Error(`The Postgres server in ${data} did not start.`)
+      if (performance.now() > until) throw new Error(`The Postgres server in ${data} did not start.`)
       await sleep(30)
+      // Of a server that was killed, some process may still be there, and as long as it is no other one starts.
+      if (child.exitCode !== null) child = run()
     }
   }
 
