@@ -54,7 +54,7 @@ export async function heldCall<T>(source: ScopeSource, options: HeldCallOptions,
   const call = await callOf(scope, options)
   // In observe mode what has no bound passes, unheld.
   if (call === undefined) return send()
-  const hold = await scope.begin(call.action, signal === undefined ? {} : { signal })
+  const hold = await scope.begin(call.action, { signal })
   let answer: T
   try {
     answer = await withAmbient({ hold }, send)

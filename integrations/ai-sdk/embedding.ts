@@ -73,7 +73,7 @@ async function begin(
   const worst = amountsOf(price === undefined ? undefined : { ...price, rates: price.dearest ?? price.rates }, most)
   const unpriced = 'usd' in worst ? {} : { unpriced: `The price of \`${modelId}\` is not known. ${unknownPriceFix(modelId)}` }
   const action = { kind: 'model', resource: modelId, args: sha256(text), worst, smallest: amountsOf(price, 1), ...unpriced }
-  const hold = await scope.begin(action, abortSignal === undefined ? {} : { signal: abortSignal })
+  const hold = await scope.begin(action, { signal: abortSignal })
   return { scope, hold, price, modelId }
 }
 

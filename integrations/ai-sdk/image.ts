@@ -69,7 +69,7 @@ async function begin(scope: Scope, model: ImageModelV4, params: ImageModelV4Call
   }
   const call = await modelCall(scope, { id: modelId }, sha256(text), boundOf, { provider })
   if (call === undefined) return undefined
-  const hold = await scope.begin(call.action, abortSignal === undefined ? {} : { signal: abortSignal })
+  const hold = await scope.begin(call.action, { signal: abortSignal })
   return { scope, hold, call }
 }
 

@@ -129,7 +129,7 @@ async function take(
     defaultMaxOutputTokens,
   })
   if (call === undefined) return undefined
-  const hold = await scope.begin(call.action, params.abortSignal === undefined ? {} : { signal: params.abortSignal })
+  const hold = await scope.begin(call.action, { signal: params.abortSignal })
   const cap = hold.caps.maxOutputTokens ?? call.bound.outputTokensPerChoice
   const counter = createCallCounter(params.tools ?? [])
   const told = latest === undefined ? params : withNotice(params, hold.notice)

@@ -87,7 +87,7 @@ export function createCallHolder(source: ScopeSource, options: GuardModelOptions
     const call = await callOf(scope, bound, seen, seen || recapOf(model) !== undefined, options)
     if (call === undefined)
       return handler({ ...request, model: seen ? copyOf(model, { fetch: guardOver(model.clientConfig.fetch) }) : model })
-    const hold = await scope.begin(call.action, signal === undefined ? {} : { signal })
+    const hold = await scope.begin(call.action, { signal })
     const inside = request[INSIDE] ?? { refusal: undefined }
     const told = options.notice === true ? withNotice(request, hold.notice) : request
     const held: Held = { scope, hold, call, begun: { times: 0 }, inside, seen, miscounted: isAnthropicLike(model), isInnermost }

@@ -224,7 +224,7 @@ async function begin(name: string, request: ModelRequest, source: ScopeSource, o
   const scope = payingScope(source)
   const call = await noting(callOf(scope, name, request, options))
   if (call === undefined) return undefined
-  const hold = await noting(scope.begin(call.action, signal === undefined ? {} : { signal }))
+  const hold = await noting(scope.begin(call.action, { signal }))
   const { capSet, outputTokensPerChoice } = call.bound
   const cap = hold.caps.maxOutputTokens ?? outputTokensPerChoice
   const capped = capSet && cap >= outputTokensPerChoice ? modelSettings : cappedSettings(modelSettings, cap)

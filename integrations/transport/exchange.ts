@@ -7,6 +7,7 @@ import type { Drains } from './drains.ts'
 import type { StepHolds } from './step-holds.ts'
 import type { Finding, Wire, WireRequest } from '../wires/wire.ts'
 import { answerOf, type ModelCall } from '../common/model-call.ts'
+import { isUnbilledByDefault } from './unbilled-statuses.ts'
 
 /** One request and its answer. */
 export interface Exchange {
@@ -51,7 +52,7 @@ export async function settleFound({ scope, call, settlement, stillRuns }: Paying
 
 /** Whether an error answer costs nothing. A timeout (408) may have been worked on, and 5xx always may. */
 export function isUnbilled(status: number, unbilledStatuses: readonly number[] | undefined): boolean {
-  return unbilledStatuses?.includes(status) ?? (status >= 400 && status < 500 && status !== 408)
+  return unbilledStatuses?.includes(status) ?? isUnbilledByDefault(status)
 }
 
 /** Errors of a connection that never was: nothing was sent, so nothing was billed. */

@@ -117,17 +117,20 @@ const defaultFetch: typeof fetch = (input, init) => globalThis.fetch(input, init
 async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response> {
   const { options, send, streams } = guard
   const untouched = async (): Promise<Response> => send(request.url, request.init)
-  const { pathname: path, host, hostname } = new URL(request.url)
-  const classified = isOverridden(request) ? 'unknown' : wireOf(request.method, path, hostname)
+  const url = new URL(request.url)
+  const { pathname: path, host, hostname } = url
+  // Headers that are none throw here, before anything is held or sent.
+  const headers = new Headers(request.init.headers)
+  const classified = isOverridden(request.method, headers) ? 'unknown' : wireOf(request.method, path, hostname)
   if (classified === 'free') return guard.backgrounds.watch(path, untouched)
   if (!isWire(classified) && isPassedThrough(path, options.passthrough)) return untouched()
   const scope = scopeOf(guard.source)
-  const asked = isWire(classified) ? await read(classified, request, path) : unmeterable(classified, request.method, path)
+  const asked = isWire(classified) ? await read(classified, request, headers, path) : unmeterable(classified, request.method, path)
   if (Refusal.isInstance(asked)) {
     scope.refuse(asked)
     return untouched()
   }
-  const { headers, body } = asked.request
+  const { body } = asked.request
   headers.delete('content-length')
   const call = await callOf(scope, asked, hostname, options)
   if (call === undefined) return untouched()
@@ -138,7 +141,7 @@ async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response
     await settlement.release('the caller left before it was sent')
     request.signal.throwIfAborted()
   }
-  const prepared = asked.wire.prepare(body, capFor(call, hold), dialectOf(request.url, options.outputCapField))
+  const prepared = asked.wire.prepare(body, capFor(call, hold), dialectOf(url, options.outputCapField))
   const { unbilledStatuses = unbilledStatusesOf(host), account } = options
   const { wire, stillRuns } = guard.backgrounds.follow(asked, { scope, call, settlement })
   const exchange: Exchange = {
@@ -159,8 +162,7 @@ async function attempt(request: OutgoingRequest, guard: Guard): Promise<Response
 /** Headers by which a server takes a request for one of another method; a `DELETE` may have a body, and be a `POST` then. */
 const METHOD_OVERRIDES = ['x-http-method-override', 'x-http-method', 'x-method-override']
 
-function isOverridden({ method, init }: OutgoingRequest): boolean {
-  const headers = new Headers(init.headers)
+function isOverridden(method: string, headers: Headers): boolean {
   return METHOD_OVERRIDES.some((name) => (headers.get(name) ?? method).toUpperCase() !== method)
 }
 
@@ -200,12 +202,11 @@ async function holdFor(scope: Scope, call: ModelCall, signal: AbortSignal | unde
     const settlement = covers ? carried.claim() : undefined
     if (settlement !== undefined) return { hold: carried, settlement, steps: undefined }
   }
-  const waiting = signal === undefined ? {} : { signal }
   if (stepTokens === undefined) {
-    const hold = await scope.begin(action, waiting)
+    const hold = await scope.begin(action, { signal })
     return { hold, settlement: hold.claim()!, steps: undefined }
   }
-  const hold = await scope.begin(inSteps(action, stepTokens), waiting)
+  const hold = await scope.begin(inSteps(action, stepTokens), { signal })
   const steps = createStepHolds(scope, call, hold, stepTokens)
   return { hold, settlement: steps.settlement, steps }
 }
@@ -336,8 +337,8 @@ async function normalise(input: string | URL | Request, init: RequestInit = {}):
 }
 
 /** Reads a request, or says why its worst case cannot be known. */
-async function read(wire: Wire, { init }: OutgoingRequest, path: string): Promise<ReadRequest | Refusal> {
-  const asked = await readBody(wire, init, path)
+async function read(wire: Wire, { init }: OutgoingRequest, headers: Headers, path: string): Promise<ReadRequest | Refusal> {
+  const asked = await readBody(wire, init.body, headers, path)
   return 'fault' in asked ? unmetered('POST', path, asked.fault, asked.fix) : asked
 }
 

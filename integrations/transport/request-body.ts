@@ -45,13 +45,8 @@ const PACKED: Unreadable = {
   fix: 'Send it uncompressed',
 }
 
-/**
- * Reads the body of a request.
- *
- * @throws {TypeError} For headers that are none; nothing has been sent then.
- */
-export async function readBody(wire: Wire, { headers: given, body }: RequestInit, path: string): Promise<ReadRequest | Unreadable> {
-  const headers = new Headers(given)
+/** Reads the body of a request. A type that the body itself names is added to its headers. */
+export async function readBody(wire: Wire, body: RequestInit['body'], headers: Headers, path: string): Promise<ReadRequest | Unreadable> {
   const accepts = wire.accepts ?? 'json'
   if (!['identity', ''].includes((headers.get('content-encoding') ?? '').trim().toLowerCase())) return PACKED
   if (body instanceof ReadableStream) return STREAMED

@@ -19,8 +19,7 @@ const OLD_CAP: Dialect = { capField: 'max_tokens', asksForUsage: true }
  * @see https://api-docs.deepseek.com/api/create-chat-completion (2026-11-22: `max_tokens` only)
  * @see https://docs.ollama.com/api/openai-compatibility (2026-11-22: `max_tokens` only; 11434 is its port)
  */
-export function dialectOf(url: string, capField?: Dialect['capField']): Dialect {
-  const { hostname, port } = new URL(url)
+export function dialectOf({ hostname, port }: Pick<URL, 'hostname' | 'port'>, capField?: Dialect['capField']): Dialect {
   const dialect = /(?:^|\.)mistral\.ai$/.test(hostname)
     ? { ...OLD_CAP, asksForUsage: false }
     : /(?:^|\.)(?:deepseek|ollama)\.com$/.test(hostname) || port === '11434'
