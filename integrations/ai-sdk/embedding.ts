@@ -1,17 +1,17 @@
 // Embedding models of the AI SDK: held at the bytes of what is embedded, settled from the tokens that came back.
 
 import type { EmbeddingModelV4, EmbeddingModelV4CallOptions, EmbeddingModelV4Middleware } from '@ai-sdk/provider'
-import { assertAmount, type Amounts } from '../../src/lib/amounts.ts'
+import { assertAmount } from '../../src/lib/amounts.ts'
 import { sha256 } from '../../src/lib/ids.ts'
-import { costNanoUsd, unknownPriceFix } from '../../src/metering/prices.ts'
+import { NOTHING_USED } from '../../src/metering/usage/totals.ts'
 import { unmetered } from '../../src/metering/worst-case/bound.ts'
+import { boundInput } from '../../src/metering/worst-case/openai-texts.ts'
 import type { Hold } from '../../src/waist/hold.ts'
-import type { ModelPrice } from '../../src/waist/price.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
+import { answerOf, modelCall, type ModelCall } from '../common/model-call.ts'
 import { scopeOf } from '../common/scope-source.ts'
 import { attempt, type AttemptOptions } from './attempt.ts'
 import { wireBytes } from './prompt.ts'
-import { NOTHING_USED } from '../../src/metering/usage/totals.ts'
 
 /** Options of {@link holdfastEmbeddingMiddleware}. */
 export interface EmbeddingOptions extends AttemptOptions {
@@ -22,8 +22,7 @@ export interface EmbeddingOptions extends AttemptOptions {
 interface Held {
   readonly scope: Scope
   readonly hold: Hold
-  readonly price: ModelPrice | undefined
-  readonly modelId: string
+  readonly call: ModelCall
 }
 
 /**
@@ -67,27 +66,22 @@ async function begin(
     )
     return undefined
   }
-  const price = (await scope.prices()).find(modelId, provider)
+  // What is added counts as much as its caller says, whatever else is sent.
   const most = added ? maxInputTokens! : wireBytes(Buffer.byteLength(text))
   assertAmount('maxInputTokens', most)
-  const worst = amountsOf(price === undefined ? undefined : { ...price, rates: price.dearest ?? price.rates }, most)
-  const unpriced = 'usd' in worst ? {} : { unpriced: `The price of \`${modelId}\` is not known. ${unknownPriceFix(modelId)}` }
-  const action = { kind: 'model', resource: modelId, args: sha256(text), worst, smallest: amountsOf(price, 1), ...unpriced }
-  const hold = await scope.begin(action, { signal: abortSignal })
-  return { scope, hold, price, modelId }
+  const call = await modelCall(scope, { id: modelId }, sha256(text), (known) => boundInput(modelId, most, known), { provider })
+  if (call === undefined) return undefined
+  const hold = await scope.begin(call.action, { signal: abortSignal })
+  return { scope, hold, call }
 }
 
-/** What so many tokens count as; without `usd` where there is no price for them. */
-function amountsOf(price: ModelPrice | undefined, tokens: number): Amounts {
-  const usd = price === undefined ? undefined : costNanoUsd(price, { ...NOTHING_USED, inputTokens: tokens })
-  return { tokens, calls: 1, ...(usd === undefined ? {} : { usd }) }
-}
-
-async function settle({ scope, hold, price, modelId }: Held, tokens: number | undefined): Promise<void> {
+async function settle({ scope, hold, call }: Held, tokens: number | undefined): Promise<void> {
   // Zero is what a server says that does not count: no text has none.
-  if (typeof tokens === 'number' && Number.isSafeInteger(tokens) && tokens > 0)
-    return hold.settle(amountsOf(price, tokens), price === undefined ? {} : { priceSource: price.source })
+  const isCount = typeof tokens === 'number' && Number.isSafeInteger(tokens) && tokens > 0
+  const used = isCount ? call.used({ ...NOTHING_USED, inputTokens: tokens }) : undefined
+  if (used !== undefined) return hold.settle(used.amounts, answerOf(used))
   if (hold.state !== 'held') return
   await hold.charge('the answer has no usage that could be priced')
-  scope.report({ type: 'assumed', message: `An embedding by \`${modelId}\` came without usage and was charged at its worst case.` })
+  const { resource } = call.action
+  scope.report({ type: 'assumed', message: `An embedding by \`${resource}\` came without usage and was charged at its worst case.` })
 }

@@ -4,16 +4,14 @@
 import { AsyncCaller } from '@langchain/core/utils/async_caller'
 import { withAmbient } from '../../src/lib/ambient.ts'
 import { sha256 } from '../../src/lib/ids.ts'
-import { costNanoUsd, unknownPriceFix } from '../../src/metering/prices.ts'
-import type { Action } from '../../src/waist/action.ts'
-import type { Usage } from '../../src/waist/price.ts'
+import { boundInput } from '../../src/metering/worst-case/openai-texts.ts'
 import type { Scope, ScopeSource } from '../../src/waist/scope.ts'
-import { scopeOf } from '../common/scope-source.ts'
 import { endFailedCall } from '../common/failed-call.ts'
+import { modelCall, type ModelCall } from '../common/model-call.ts'
+import { scopeOf } from '../common/scope-source.ts'
 import { guardFetch } from '../transport/guard-fetch.ts'
 import { contextOfNow, fetchUnder, type GuardModelOptions } from './shared.ts'
 import { twin } from '../langgraph/twin.ts'
-import { NOTHING_USED } from '../../src/metering/usage/totals.ts'
 
 /** Options of {@link guardEmbeddings}. */
 export interface GuardEmbeddingsOptions extends GuardModelOptions {
@@ -93,7 +91,10 @@ async function embed<T>(
   fn: () => Promise<T>,
 ): Promise<T> {
   const scope = scopeOf(source)
-  const hold = await scope.begin(await actionOf(scope, given, texts, options))
+  const call = await callOf(scope, given, texts, options)
+  // In observe mode what has no bound passes, unheld.
+  if (call === undefined) return fn()
+  const hold = await scope.begin(call.action)
   let result: T
   try {
     // It pays for these texts; whatever else runs below takes a hold of its own.
@@ -107,21 +108,15 @@ async function embed<T>(
 }
 
 /** A token of text is at least one byte of it, and an empty text is one token all the same. */
-async function actionOf(scope: Scope, given: AnyEmbeddings, texts: readonly string[], options: GuardEmbeddingsOptions): Promise<Action> {
+async function callOf(
+  scope: Scope,
+  given: AnyEmbeddings,
+  texts: readonly string[],
+  options: GuardEmbeddingsOptions,
+): Promise<ModelCall | undefined> {
   const name = [options.model, given.model, given.modelName].find((id) => typeof id === 'string' && id !== '') as string | undefined
-  const resource = (name ?? given.constructor.name).slice(0, 200).toWellFormed()
+  const id = (name ?? given.constructor.name).slice(0, 200).toWellFormed()
   const bytes = texts.reduce((total, text) => total + Math.max(1, Buffer.byteLength(text)), 0)
-  const price = (await scope.prices()).find(resource, options.provider)
-  const usd = price === undefined ? undefined : costNanoUsd(price, inputOf(bytes))
-  return {
-    kind: 'model',
-    resource,
-    args: sha256(JSON.stringify(texts)),
-    worst: { tokens: bytes, calls: 1, ...(usd === undefined ? {} : { usd }) },
-    ...(usd === undefined ? { unpriced: `The price of \`${resource}\` is not known. ${unknownPriceFix(resource)}` } : {}),
-  }
-}
-
-function inputOf(inputTokens: number): Usage {
-  return { ...NOTHING_USED, inputTokens }
+  const { provider } = options
+  return modelCall(scope, { id }, sha256(JSON.stringify(texts)), (known) => boundInput(id, bytes, known), { provider })
 }

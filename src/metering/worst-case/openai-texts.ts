@@ -20,7 +20,21 @@ export function boundEmbeddingRequest(body: unknown, bytes: number, options: Bou
   const named = !isTextOrTokens(input)
   if (named && options.maxInputTokens === undefined)
     throw unmetered(`The input of \`${nameOf(model)}\` is neither text nor tokens, so it cannot be counted here`, 'Set `maxInputTokens`')
-  const bound = boundFacts({ model: nameOf(model), caps: {}, named, hostedTools: [], hasTools: false }, bytes, options)
+  return boundInput(nameOf(model), bytes, { ...options, named })
+}
+
+/**
+ * Bounds a call that has an input and no output, such as one of an embedding model.
+ *
+ * @param bytes At least as many as its input has tokens.
+ * @throws {Refusal} {TypeError} {RangeError} As {@link boundFacts}.
+ */
+export function boundInput(
+  model: string,
+  bytes: number,
+  { named = false, ...options }: BoundOptions & { readonly named?: boolean },
+): RequestBound {
+  const bound = boundFacts({ model, caps: {}, named, hostedTools: [], hasTools: false }, bytes, options)
   return { ...bound, outputTokensPerChoice: 0, capSet: true }
 }
 
